@@ -1,0 +1,161 @@
+"""What every IR node is made of: a frozen slotted dataclass, compared by identity, whose fields say what role they play.
+
+The role of a field is read off its annotation, or given by :func:`binds` and :func:`plain`:
+
+* **child** -- a node or a tuple of nodes that this node owns; traversals go there;
+* **binding** -- the variable, buffer or block token that this node introduces;
+* **reference** -- a buffer introduced elsewhere;
+* **plain** -- strings, numbers and attributes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+class Role(Enum):
+    """What a field of a node is to the node."""
+
+    CHILD = "child"
+    BINDING = "binding"
+    REFERENCE = "reference"
+    PLAIN = "plain"
+
+
+_PLAIN_TYPES = {"str", "int", "bool", "str | None", "int | None", "Value", "Attrs"}
+
+
+def binds(**options: Any) -> Any:
+    """A field that introduces a variable, a buffer or a token."""
+    return dataclasses.field(metadata={"role": Role.BINDING}, **options)
+
+
+def plain(*, structural: bool = True, **options: Any) -> Any:
+    """A field without nodes; ``structural=False`` keeps it out of structural equality."""
+    return dataclasses.field(metadata={"role": Role.PLAIN, "structural": structural}, **options)
+
+
+FIELDS: dict[type, tuple[tuple[str, Role, bool], ...]] = {}
+"""Of each node class: name, role and "counts for structural equality" of each field, in order."""
+CHILDREN: dict[type, tuple[str, ...]] = {}
+"""Of each node class: the names of its child fields."""
+
+
+def _role(field: dataclasses.Field[Any]) -> Role:
+    if "role" in field.metadata:
+        role: Role = field.metadata["role"]
+        return role
+    if field.type in _PLAIN_TYPES:
+        return Role.PLAIN
+    if field.type in ("Buffer", "Buffer | None"):
+        return Role.REFERENCE
+    return Role.CHILD
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(binds, plain, dataclasses.field))
+def node(cls: type[T]) -> type[T]:
+    """Make ``cls`` an IR node and record the roles of its fields."""
+    made: Any = dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
+    fields = [f for f in dataclasses.fields(made) if f.init]
+    FIELDS[made] = tuple((f.name, _role(f), f.metadata.get("structural", True)) for f in fields)
+    CHILDREN[made] = tuple(name for name, role, _ in FIELDS[made] if role is Role.CHILD)
+    result: type[T] = made
+    return result
+
+
+class Node:
+    """Base of every IR node. Nodes are immutable and compared by identity."""
+
+    __slots__ = ("__weakref__",)
+
+    def script(self, **options: Any) -> str:
+        """The TVMScript text of this node (see :func:`mlcref.script.print_script`)."""
+        return script_of(self, **options)
+
+    def show(self, **options: Any) -> None:
+        """Print the script, highlighted where the terminal can."""
+        show_script(self, **options)
+
+    def __repr__(self) -> str:
+        return script_of(self) if _printer else f"{type(self).__name__}(...)"
+
+
+def replace(old: Any, **changes: Any) -> Any:
+    """``old`` with some fields changed; ``old`` itself when each of them is the same object already."""
+    if all(getattr(old, name) is value for name, value in changes.items()):
+        return old
+    values = [changes.get(name, _MISSING) for name, _, _ in FIELDS[type(old)]]
+    kept = [getattr(old, f[0]) if v is _MISSING else v for f, v in zip(FIELDS[type(old)], values, strict=True)]
+    return type(old)(*kept)
+
+
+_MISSING: Any = object()
+
+Value = Any
+"""A plain Python value inside a node."""
+
+
+class Attrs(Mapping[str, Any]):
+    """An immutable mapping from attribute names to plain values, in order.
+
+    >>> Attrs({"global_symbol": "main"})["global_symbol"]
+    'main'
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Any] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"Attrs({self._items!r})"
+
+    def updated(self, changes: Mapping[str, Any]) -> Attrs:
+        """These attributes with ``changes`` on top; a value of None removes the key."""
+        merged = {**self._items, **changes}
+        return Attrs({key: value for key, value in merged.items() if value is not None})
+
+
+NO_ATTRS = Attrs()
+
+
+# The printer lives two floors up, in mlcref.script; it installs itself here so that nodes can show themselves.
+_printer: list[Callable[..., str]] = []
+_shower: list[Callable[..., None]] = []
+
+
+def install_printer(printer: Callable[..., str], shower: Callable[..., None]) -> None:
+    """Let nodes and modules print themselves with ``printer`` (text) and ``shower`` (terminal, notebook)."""
+    _printer[:], _shower[:] = [printer], [shower]
+
+
+def script_of(obj: object, **options: Any) -> str:
+    """The script of a node or module, by the installed printer."""
+    if not _printer:
+        return object.__repr__(obj)
+    return _printer[0](obj, **options)
+
+
+def show_script(obj: object, **options: Any) -> None:
+    """Show the script of a node or module, by the installed printer."""
+    if _shower:
+        _shower[0](obj, **options)
+    else:
+        print(script_of(obj, **options))

@@ -1,0 +1,688 @@
+"""Expressions of the IR.
+
+Operators on expressions build nodes: ``a + b`` is ``Add(a, b)`` after both sides got one type. Two integer constants fold, so
+that shapes stay numbers. ``a == b`` builds an ``EQ`` node as well; see :meth:`EQ.__bool__` for its truth value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mlcref import dtype as dt
+from mlcref.errors import TypeMismatch
+from mlcref.ir.base import Node, Value, binds, node, plain
+
+ExprLike = Any
+"""An expression, or a Python number that becomes a constant."""
+
+
+class Expr(Node):
+    """Base of expressions. ``dtype`` is the type of the value."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> str:
+        """Data type of the value, as a string."""
+        raise NotImplementedError
+
+    def astype(self, dtype: str) -> Expr:
+        """This value converted to ``dtype``."""
+        return cast(dtype, self)
+
+    def __add__(self, other: ExprLike) -> Expr:
+        return binary(Add, self, other)
+
+    def __radd__(self, other: ExprLike) -> Expr:
+        return binary(Add, other, self)
+
+    def __sub__(self, other: ExprLike) -> Expr:
+        return binary(Sub, self, other)
+
+    def __rsub__(self, other: ExprLike) -> Expr:
+        return binary(Sub, other, self)
+
+    def __mul__(self, other: ExprLike) -> Expr:
+        return binary(Mul, self, other)
+
+    def __rmul__(self, other: ExprLike) -> Expr:
+        return binary(Mul, other, self)
+
+    def __truediv__(self, other: ExprLike) -> Expr:
+        return divide(self, other)
+
+    def __rtruediv__(self, other: ExprLike) -> Expr:
+        return divide(other, self)
+
+    def __floordiv__(self, other: ExprLike) -> Expr:
+        return binary(FloorDiv, self, other)
+
+    def __rfloordiv__(self, other: ExprLike) -> Expr:
+        return binary(FloorDiv, other, self)
+
+    def __mod__(self, other: ExprLike) -> Expr:
+        return binary(FloorMod, self, other)
+
+    def __rmod__(self, other: ExprLike) -> Expr:
+        return binary(FloorMod, other, self)
+
+    def __neg__(self) -> Expr:
+        return negate(self)
+
+    def __lt__(self, other: ExprLike) -> Expr:
+        return binary(LT, self, other)
+
+    def __le__(self, other: ExprLike) -> Expr:
+        return binary(LE, self, other)
+
+    def __gt__(self, other: ExprLike) -> Expr:
+        return binary(GT, self, other)
+
+    def __ge__(self, other: ExprLike) -> Expr:
+        return binary(GE, self, other)
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, Expr | int | float):
+            return NotImplemented
+        return binary(EQ, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        if not isinstance(other, Expr | int | float):
+            return NotImplemented
+        return binary(NE, self, other)
+
+    __hash__ = object.__hash__
+
+    def __lshift__(self, other: ExprLike) -> Expr:
+        return _bitwise("shift_left", self, other)
+
+    def __rshift__(self, other: ExprLike) -> Expr:
+        return _bitwise("shift_right", self, other)
+
+    def __and__(self, other: ExprLike) -> Expr:
+        return _bitwise("bitwise_and", self, other)
+
+    def __or__(self, other: ExprLike) -> Expr:
+        return _bitwise("bitwise_or", self, other)
+
+    def __xor__(self, other: ExprLike) -> Expr:
+        return _bitwise("bitwise_xor", self, other)
+
+    def __invert__(self) -> Expr:
+        return Not(self) if dt.is_bool(self.dtype) else Call("bitwise_not", (self,), self.dtype)
+
+    def __bool__(self) -> bool:
+        raise TypeMismatch(
+            lambda: f"the truth of `{self!r}` is not known before the program runs",
+            hint="use T.And / T.Or / T.Select / T.if_then_else, or mlcref.ir.structural_equal to compare programs",
+        )
+
+
+@node
+class Var(Expr):
+    """A variable: loop variable, block iterator, scalar parameter, shape variable, let binding. Identity is the object."""
+
+    name: str = plain(structural=False)
+    type: str = "int32"
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+@node
+class Const(Expr):
+    """A number or truth value of type ``dtype``. Integers are Python ints, floats Python floats already rounded to ``dtype``."""
+
+    value: Value
+    type: str = "int32"
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __index__(self) -> int:
+        if dt.is_float(self.type):
+            raise TypeMismatch(f"{self.value} of type {self.type} is no index")
+        return int(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+
+@node
+class StringImm(Expr):
+    """A string, as calls take it."""
+
+    value: str
+
+    @property
+    def dtype(self) -> str:
+        return "handle"
+
+
+@node
+class Cast(Expr):
+    """``value`` converted to ``type``: float to int truncates, int to a narrower int wraps."""
+
+    type: str
+    value: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+class Binary(Expr):
+    """Base of operations with two operands of one type. ``symbol`` is the Python operator, or the function's name."""
+
+    __slots__ = ()
+    symbol: ClassVar[str]
+    a: Expr
+    b: Expr
+
+    if TYPE_CHECKING:
+
+        def __init__(self, a: Expr, b: Expr) -> None: ...
+
+    @property
+    def dtype(self) -> str:
+        return self.a.dtype
+
+
+class Compare(Binary):
+    """Base of comparisons; the value is bool with the operands' lanes."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> str:
+        return dt.parse("bool").with_lanes(dt.lanes(self.a.dtype))
+
+
+@node
+class Add(Binary):
+    """``a + b``."""
+
+    symbol: ClassVar[str] = "+"
+    a: Expr
+    b: Expr
+
+
+@node
+class Sub(Binary):
+    """``a - b``."""
+
+    symbol: ClassVar[str] = "-"
+    a: Expr
+    b: Expr
+
+
+@node
+class Mul(Binary):
+    """``a * b``."""
+
+    symbol: ClassVar[str] = "*"
+    a: Expr
+    b: Expr
+
+
+@node
+class Div(Binary):
+    """``a / b`` of floats (IEEE); of integers it truncates towards zero, as TVM's ``Div`` (``T.Div``, ``T.truncdiv``)."""
+
+    symbol: ClassVar[str] = "/"
+    a: Expr
+    b: Expr
+
+
+@node
+class Mod(Binary):
+    """Remainder of the truncating integer division (``T.truncmod``)."""
+
+    symbol: ClassVar[str] = "truncmod"
+    a: Expr
+    b: Expr
+
+
+@node
+class FloorDiv(Binary):
+    """``a // b``, rounded towards minus infinity."""
+
+    symbol: ClassVar[str] = "//"
+    a: Expr
+    b: Expr
+
+
+@node
+class FloorMod(Binary):
+    """``a % b`` with the sign of ``b``."""
+
+    symbol: ClassVar[str] = "%"
+    a: Expr
+    b: Expr
+
+
+@node
+class Min(Binary):
+    """``a if a < b else b``: the second operand when either is NaN."""
+
+    symbol: ClassVar[str] = "min"
+    a: Expr
+    b: Expr
+
+
+@node
+class Max(Binary):
+    """``a if a > b else b``: the second operand when either is NaN."""
+
+    symbol: ClassVar[str] = "max"
+    a: Expr
+    b: Expr
+
+
+@node
+class EQ(Compare):
+    """``a == b``."""
+
+    symbol: ClassVar[str] = "=="
+    a: Expr
+    b: Expr
+
+    def __bool__(self) -> bool:
+        """True when both sides are one object or equal constants, False for unequal constants; anything else raises."""
+        if self.a is self.b:
+            return True
+        if isinstance(self.a, Const) and isinstance(self.b, Const):
+            return bool(self.a.value == self.b.value)
+        return Expr.__bool__(self)
+
+
+@node
+class NE(Compare):
+    """``a != b``."""
+
+    symbol: ClassVar[str] = "!="
+    a: Expr
+    b: Expr
+
+    def __bool__(self) -> bool:
+        """The opposite of :meth:`EQ.__bool__`."""
+        return not EQ(self.a, self.b)
+
+
+@node
+class LT(Compare):
+    """``a < b``."""
+
+    symbol: ClassVar[str] = "<"
+    a: Expr
+    b: Expr
+
+
+@node
+class LE(Compare):
+    """``a <= b``."""
+
+    symbol: ClassVar[str] = "<="
+    a: Expr
+    b: Expr
+
+
+@node
+class GT(Compare):
+    """``a > b``."""
+
+    symbol: ClassVar[str] = ">"
+    a: Expr
+    b: Expr
+
+
+@node
+class GE(Compare):
+    """``a >= b``."""
+
+    symbol: ClassVar[str] = ">="
+    a: Expr
+    b: Expr
+
+
+@node
+class And(Compare):
+    """Both hold; both operands are evaluated."""
+
+    symbol: ClassVar[str] = "and"
+    a: Expr
+    b: Expr
+
+
+@node
+class Or(Compare):
+    """Either holds; both operands are evaluated."""
+
+    symbol: ClassVar[str] = "or"
+    a: Expr
+    b: Expr
+
+
+@node
+class Not(Expr):
+    """The condition does not hold."""
+
+    a: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.a.dtype
+
+
+@node
+class Select(Expr):
+    """``true_value`` where ``condition`` holds, else ``false_value``; both are evaluated (``T.if_then_else`` evaluates one)."""
+
+    condition: Expr
+    true_value: Expr
+    false_value: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.true_value.dtype
+
+
+@node
+class Let(Expr):
+    """``body`` in which ``var`` stands for ``value``."""
+
+    var: Var = binds()
+    value: Expr
+    body: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.body.dtype
+
+
+@node
+class Ramp(Expr):
+    """The vector ``base, base + stride, …`` of ``lanes`` elements."""
+
+    base: Expr
+    stride: Expr
+    lanes: int
+
+    @property
+    def dtype(self) -> str:
+        return dt.parse(self.base.dtype).with_lanes(self.lanes)
+
+
+@node
+class Broadcast(Expr):
+    """``value`` in each of ``lanes`` elements."""
+
+    value: Expr
+    lanes: int
+
+    @property
+    def dtype(self) -> str:
+        return dt.parse(self.value.dtype).with_lanes(self.lanes)
+
+
+@node
+class Call(Expr):
+    """An intrinsic of :mod:`mlcref.ir.intrinsics` (``op`` is its name) applied to ``args``, with a value of type ``type``."""
+
+    op: str
+    args: tuple[Expr, ...]
+    type: str
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+@node
+class Range(Node):
+    """The integers from ``min`` on, ``extent`` of them."""
+
+    min: Expr
+    extent: Expr
+
+
+@node
+class Buffer(Node):
+    """A tensor in memory: what an index means and where it lives. Identity is the object; aliases share ``data``.
+
+    ``shape`` counts elements per dimension, ``strides`` (empty: row-major) elements between neighbours, ``elem_offset`` elements
+    before the first. ``scope`` is "global", "shared", "local" or a scope with a suffix such as "global.accumulator".
+    """
+
+    name: str = plain(structural=False)
+    shape: tuple[Expr, ...]
+    type: str = "float32"
+    scope: str = "global"
+    strides: tuple[Expr, ...] = ()
+    elem_offset: Expr | None = None
+    data: Var | None = None
+    align: int = 64
+    offset_factor: int = 1
+
+    @property
+    def dtype(self) -> str:
+        """Data type of an element."""
+        return self.type
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, indices: Any) -> Expr:
+        indices = indices if isinstance(indices, tuple) else (indices,)
+        return load(self, indices)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@node
+class BufferLoad(Expr):
+    """The element (or, where the last index is a vector, the elements) of ``buffer`` at ``indices``."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:
+        count = 1 if not self.indices else max(dt.lanes(index.dtype) for index in self.indices)
+        return self.buffer.type if count == 1 else dt.parse(self.buffer.type).with_lanes(count)
+
+
+def round_float(value: float, dtype: str) -> float:
+    """``value`` rounded to ``dtype`` and back to a Python float."""
+    if dt.parse(dtype).bits == 64 or value != value:
+        return float(value)
+    try:
+        return float(dt.numpy_dtype(dtype).type(value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def const(value: Any, dtype: str | None = None) -> Const:
+    """A constant of ``dtype``; without one, bool, int32 (int64 when it does not fit) or float32.
+
+    Raises ``TypeMismatch`` for an integer outside the range of an integer type.
+    """
+    if isinstance(value, Const):
+        value, dtype = value.value, dtype or value.type
+    if dtype is None:
+        if isinstance(value, bool):
+            dtype = "bool"
+        elif isinstance(value, int):
+            dtype = "int32" if -(2**31) <= value < 2**31 else "int64"
+        else:
+            dtype = "float32"
+    if dt.is_float(dtype):
+        import_float = float(value)
+        rounded = import_float if not math.isfinite(import_float) else _quiet_round(import_float, dtype)
+        return Const(rounded, dtype)
+    if dt.is_bool(dtype):
+        return Const(bool(value), dtype)
+    low, high = dt.integer_range(dtype)
+    if int(value) != value or not low <= value <= high:
+        raise TypeMismatch(f"{value} does not fit {dtype}")
+    return Const(int(value), dtype)
+
+
+def _quiet_round(value: float, dtype: str) -> float:
+    import numpy as np
+
+    with np.errstate(over="ignore", under="ignore"):
+        return round_float(value, dtype)
+
+
+def as_expr(value: ExprLike, dtype: str | None = None) -> Expr:
+    """``value`` as an expression: expressions stay, numbers become constants (of ``dtype``, where given)."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, str):
+        return StringImm(value)
+    if isinstance(value, bool | int | float) or hasattr(value, "__index__") or hasattr(value, "__float__"):
+        plain_value = value.item() if hasattr(value, "item") else value
+        return const(plain_value, dtype)
+    to_expr = getattr(value, "as_expr", None)
+    if to_expr is not None:
+        result: Expr = to_expr()
+        return result
+    raise TypeMismatch(f"{value!r} of type {type(value).__name__} is no expression")
+
+
+def cast(dtype: str, value: ExprLike) -> Expr:
+    """``value`` converted to ``dtype``; constants convert at once, a scalar becomes a vector by ``Broadcast``."""
+    expr = as_expr(value)
+    if expr.dtype == dtype:
+        return expr
+    target, source = dt.parse(dtype), dt.parse(expr.dtype)
+    if target.lanes != source.lanes:
+        if source.lanes != 1:
+            raise TypeMismatch(f"cannot convert {expr.dtype} to {dtype}: the lane counts differ")
+        return Broadcast(cast(target.element, expr), target.lanes)
+    if isinstance(expr, Const) and not (dt.is_float(expr.type) and not dt.is_float(dtype)):
+        low, high = dt.integer_range(dtype) if not dt.is_float(dtype) else (0, 0)
+        if dt.is_float(dtype) or low <= int(expr.value) <= high:
+            return const(expr.value, dtype)
+    return Cast(dtype, expr)
+
+
+def match_types(a: ExprLike, b: ExprLike) -> tuple[Expr, Expr]:
+    """Both operands in one type: a number takes the other side's type, otherwise as :func:`mlcref.dtype.promote` says."""
+    if not isinstance(a, Expr) and isinstance(b, Expr):
+        a = _adopt(a, b.dtype)
+    elif not isinstance(b, Expr) and isinstance(a, Expr):
+        b = _adopt(b, a.dtype)
+    a, b = as_expr(a), as_expr(b)
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = dt.promote(a.dtype, b.dtype)
+    return cast(dtype, a), cast(dtype, b)
+
+
+def _adopt(value: ExprLike, dtype: str) -> Expr:
+    """A Python number beside an expression of ``dtype``."""
+    element = dt.parse(dtype).element
+    if isinstance(value, float) and not dt.is_float(element):
+        return as_expr(value)
+    if isinstance(value, int) and not isinstance(value, bool) and element == "bool":
+        return as_expr(value)
+    return as_expr(value, element) if not hasattr(value, "as_expr") else as_expr(value)
+
+
+_FOLD: dict[type, Callable[[Any, Any], Any]] = {
+    Add: lambda a, b: a + b,
+    Sub: lambda a, b: a - b,
+    Mul: lambda a, b: a * b,
+    FloorDiv: lambda a, b: a // b,
+    FloorMod: lambda a, b: a % b,
+    Min: min,
+    Max: max,
+    EQ: lambda a, b: a == b,
+    NE: lambda a, b: a != b,
+    LT: lambda a, b: a < b,
+    LE: lambda a, b: a <= b,
+    GT: lambda a, b: a > b,
+    GE: lambda a, b: a >= b,
+}
+
+
+def binary(op: type[Binary], a: ExprLike, b: ExprLike) -> Expr:
+    """``op`` of both operands after :func:`match_types`; two integer constants fold where the result fits."""
+    x, y = match_types(a, b)
+    if op in (FloorDiv, FloorMod, Mod) and not dt.is_integer(x.dtype):
+        raise TypeMismatch(f"{op.symbol} is defined on integers, not on {x.dtype}")
+    if isinstance(x, Const) and isinstance(y, Const) and dt.is_integer(x.dtype) and op in _FOLD:
+        if not (op in (FloorDiv, FloorMod) and y.value == 0):
+            value = _FOLD[op](x.value, y.value)
+            low, high = dt.integer_range(x.dtype)
+            if isinstance(value, bool):
+                return Const(value, "bool")
+            if low <= value <= high:
+                return Const(value, x.dtype)
+    return op(x, y)
+
+
+def divide(a: ExprLike, b: ExprLike) -> Expr:
+    """``a / b`` of floats; raises on integers, where ``//`` or ``T.truncdiv`` says which division is meant."""
+    x, y = match_types(a, b)
+    if not dt.is_float(x.dtype):
+        raise TypeMismatch(f"`/` on {x.dtype} is ambiguous", hint="use // (floor) or T.truncdiv, or cast to a float first")
+    return Div(x, y)
+
+
+def negate(a: ExprLike) -> Expr:
+    """``-a``: a constant changes its sign, anything else becomes ``a * -1`` as in TVM."""
+    expr = as_expr(a)
+    if isinstance(expr, Const):
+        return const(-expr.value, expr.type)
+    return binary(Mul, expr, -1.0 if dt.is_float(expr.dtype) else -1)
+
+
+def _bitwise(op: str, a: ExprLike, b: ExprLike) -> Expr:
+    x, y = match_types(a, b)
+    if dt.is_float(x.dtype):
+        raise TypeMismatch(f"{op} is defined on integers, not on {x.dtype}")
+    return Call(op, (x, y), x.dtype)
+
+
+def load(buffer: Buffer, indices: Sequence[ExprLike]) -> BufferLoad:
+    """``buffer[indices]``; raises ``TypeMismatch`` when the number of indices is not the buffer's rank."""
+    if len(indices) != len(buffer.shape):
+        raise TypeMismatch(f"{buffer.name} has {len(buffer.shape)} dimensions but is indexed with {len(indices)}")
+    return BufferLoad(buffer, tuple(as_expr(index) for index in indices))
+
+
+def conjuncts(condition: Expr) -> tuple[Expr, ...]:
+    """``condition`` as a tuple of conditions that must all hold; the constant True is the empty tuple."""
+    if isinstance(condition, And):
+        return conjuncts(condition.a) + conjuncts(condition.b)
+    if isinstance(condition, Const) and condition.value is True:
+        return ()
+    return (condition,)
+
+
+def conjunction(conditions: Sequence[Expr]) -> Expr:
+    """The one condition that says all of ``conditions``; True when there are none."""
+    if not conditions:
+        return Const(True, "bool")
+    result = conditions[0]
+    for condition in conditions[1:]:
+        result = And(result, condition)
+    return result

@@ -1,0 +1,58 @@
+"""Copies of subtrees. Each variable, token and private buffer is bound once in a function, so a copy gets new ones."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from mlcref.ir.base import FIELDS, Node, Role, replace
+from mlcref.ir.expr import Buffer, Var
+from mlcref.ir.stmt import Token
+from mlcref.ir.visit import map_children, substitute_buffer, walk
+
+N = TypeVar("N", bound=Node)
+
+
+def fresh(root: N) -> N:
+    """A copy of ``root`` in which everything that ``root`` binds is new; what it only uses stays."""
+    bound = [item for node in walk(root) for item in _bound_by(node)]
+    new_vars: dict[Any, Any] = {item: Var(item.name, item.type) for item in bound if isinstance(item, Var)}
+    mapping: dict[Any, Any] = dict(new_vars)
+    for item in bound:
+        if isinstance(item, Token):
+            mapping[item] = Token(item.hint)
+        elif isinstance(item, Buffer):
+            resized = substitute_buffer(item, new_vars)
+            mapping[item] = resized if resized is not item else _copy(item)
+
+    def copy(node: Any) -> Any:
+        if type(node) is Var:
+            return mapping.get(node, node)
+        new = map_children(copy, node)
+        changes: dict[str, Any] = {}
+        for name, role, _ in FIELDS[type(node)]:
+            if role in (Role.BINDING, Role.REFERENCE):
+                changes[name] = _exchange(getattr(node, name), mapping)
+        result = replace(new, **changes)
+        return result if result is not node else _copy(node)
+
+    result: N = copy(root)
+    return result
+
+
+def _bound_by(node: Node) -> list[Any]:
+    found: list[Any] = []
+    for name, role, _ in FIELDS[type(node)]:
+        if role is Role.BINDING:
+            value = getattr(node, name)
+            found.extend(value if type(value) is tuple else (value,))
+    return found
+
+
+def _exchange(value: Any, mapping: dict[Any, Any]) -> Any:
+    if type(value) is tuple:
+        return tuple([mapping.get(item, item) for item in value])
+    return mapping.get(value, value)
+
+
+def _copy(node: Any) -> Any:
+    return type(node)(*[getattr(node, name) for name, _, _ in FIELDS[type(node)]])

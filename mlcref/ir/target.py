@@ -1,0 +1,93 @@
+"""What code is generated for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar
+
+from mlcref.errors import MlcrefError
+
+_BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda", "nvidia": "cuda", "metal": "metal"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target: its kind and options, from ``"llvm --num-cores=1"``, ``{"kind": "cython", "num-cores": 1}`` or a bare name.
+
+    "cython", "llvm" and "c" all select the Cython backend of the host CPU.
+
+    >>> Target("llvm --num-cores=1").num_cores
+    1
+    """
+
+    spec: Any
+    kind: str = field(init=False)
+    options: dict[str, Any] = field(init=False, compare=False)
+    _current: ClassVar[list[Target]] = []
+
+    def __post_init__(self) -> None:
+        options = _parse(self.spec)
+        kind = str(options.pop("kind"))
+        if kind.partition("/")[0] not in _BACKENDS:
+            known = ", ".join(sorted(_BACKENDS))
+            raise MlcrefError(f"unknown target kind {kind!r}", hint=f"known kinds: {known}")
+        object.__setattr__(self, "spec", json.dumps({"kind": kind, **options}, sort_keys=True))
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "options", options)
+
+    @property
+    def backend(self) -> str:
+        """The backend that serves this target ("cython", "cuda", …)."""
+        return _BACKENDS[self.kind.partition("/")[0]]
+
+    @property
+    def num_cores(self) -> int:
+        """Threads that a parallel loop may use: the option ``num-cores``, else the cores this process may run on."""
+        value = self.options.get("num-cores")
+        return int(value) if value is not None else len(os.sched_getaffinity(0))
+
+    @staticmethod
+    def current(allow_none: bool = True) -> Target | None:
+        """The innermost target of a ``with Target(...):``."""
+        if Target._current:
+            return Target._current[-1]
+        if allow_none:
+            return None
+        raise MlcrefError("no target is current", hint='use `with mlcref.target.Target("llvm"): ...`')
+
+    def __enter__(self) -> Target:
+        Target._current.append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        Target._current.pop()
+
+    def __str__(self) -> str:
+        return str(self.spec)
+
+    __repr__ = __str__
+
+
+def _parse(spec: Any) -> dict[str, Any]:
+    if isinstance(spec, Target):
+        return {"kind": spec.kind, **spec.options}
+    if isinstance(spec, Mapping):
+        return {"kind": "cython", **spec}
+    text = str(spec).strip()
+    if text.startswith("{"):
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
+    words = text.split()
+    if not words:
+        raise MlcrefError("empty target", hint='write for example "llvm" or "cython --num-cores=2"')
+    options: dict[str, Any] = {"kind": words[0]}
+    for word in words[1:]:
+        key, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or not key:
+            raise MlcrefError(f"target option {word!r} is not of the form --key=value")
+        options[key] = (int(value) if value.lstrip("-").isdigit() else value) if equals else True
+    return options

@@ -1,0 +1,167 @@
+"""The two idioms of traversal: :func:`rewrite` (bottom-up, by a function that returns None to keep a node) and a plain recursive
+function that dispatches on the node type and calls :func:`map_children` for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from mlcref.ir.base import CHILDREN, FIELDS, Node, Role, replace
+from mlcref.ir.expr import Buffer, BufferLoad, Expr, Var
+from mlcref.ir.stmt import Block, BufferRegion, BufferStore, DeclBuffer
+
+N = TypeVar("N", bound=Node)
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes that ``node`` owns, in field order. Buffers and bound variables are not among them."""
+    for name in CHILDREN[type(node)]:
+        value = getattr(node, name)
+        if type(value) is tuple:
+            yield from value
+        elif value is not None:
+            yield value
+
+
+def map_children(f: Callable[[Any], Any], node: N) -> N:
+    """``node`` with ``f`` applied to each child; the same object when no child changed."""
+    changes: dict[str, Any] = {}
+    for name in CHILDREN[type(node)]:
+        value = getattr(node, name)
+        if type(value) is tuple:
+            new = tuple([f(item) for item in value])
+            if any(x is not y for x, y in zip(new, value, strict=True)):
+                changes[name] = new
+        elif value is not None:
+            new_value = f(value)
+            if new_value is not value:
+                changes[name] = new_value
+    return replace(node, **changes) if changes else node
+
+
+def rewrite(f: Callable[[Any], Any], root: N) -> N:
+    """Rebuild ``root`` bottom-up: each node, its children already rewritten, is replaced by ``f(node)`` unless that is None.
+
+    Iterative (depth of the tree is no limit) and memoised by identity; unchanged subtrees come back as the same objects.
+    """
+    memo: dict[int, Any] = {}
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in memo:
+            continue
+        if ready:
+            rebuilt = map_children(lambda child: memo[id(child)], node)
+            new = f(rebuilt)
+            memo[id(node)] = rebuilt if new is None else new
+        else:
+            stack.append((node, True))
+            stack.extend((child, False) for child in children(node))
+    result: N = memo[id(root)]
+    return result
+
+
+def walk(root: Node) -> Iterator[Any]:
+    """``root`` and everything below it, parents first, children in field order."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        below = list(children(node))
+        stack.extend(reversed(below))
+
+
+def variables(root: Node) -> set[Var]:
+    """Variables used in ``root`` (binding places do not count)."""
+    return {node for node in walk(root) if type(node) is Var}
+
+
+def loads(root: Node) -> list[BufferLoad]:
+    """Every load below ``root``, in order."""
+    return [node for node in walk(root) if type(node) is BufferLoad]
+
+
+def buffers_used(root: Node) -> dict[Buffer, None]:
+    """Buffers that loads, stores and regions below ``root`` refer to, in order of appearance."""
+    used: dict[Buffer, None] = {}
+    for node in walk(root):
+        if isinstance(node, BufferLoad | BufferStore | BufferRegion):
+            used[node.buffer] = None
+        elif isinstance(node, DeclBuffer):
+            used[node.source] = None
+        elif type(node) is not Var:
+            for name, role, _ in FIELDS[type(node)]:
+                if role is Role.REFERENCE and getattr(node, name) is not None:
+                    used[getattr(node, name)] = None
+    return used
+
+
+def substitute(root: N, values: Mapping[Var, Expr]) -> N:
+    """``root`` with variables replaced. Buffers whose shape mentions a variable are replaced by new ones as well."""
+    if not values:
+        return root
+    buffer_map: dict[Buffer, Buffer] = {}
+    for buffer in _buffers_of(root):
+        new = substitute_buffer(buffer, values)
+        if new is not buffer:
+            buffer_map[buffer] = new
+    result = rewrite(lambda n: values.get(n) if type(n) is Var else None, root)
+    return replace_buffers(result, buffer_map) if buffer_map else result
+
+
+def substitute_buffer(buffer: Buffer, values: Mapping[Var, Expr]) -> Buffer:
+    """``buffer`` with variables in its shape, strides and offset replaced; itself when there are none."""
+    return map_children(lambda child: substitute(child, values), buffer)
+
+
+def _buffers_of(root: Node) -> dict[Buffer, None]:
+    found = buffers_used(root)
+    for node in walk(root):
+        for name, role, _ in FIELDS[type(node)]:
+            if role is Role.BINDING:
+                value = getattr(node, name)
+                for item in value if type(value) is tuple else (value,):
+                    if isinstance(item, Buffer):
+                        found[item] = None
+    return found
+
+
+def replace_buffers(root: N, mapping: Mapping[Buffer, Buffer]) -> N:
+    """``root`` with buffers exchanged in loads, stores, regions, allocations and declarations."""
+    if not mapping:
+        return root
+
+    def exchange(node: Node) -> Node | None:
+        changes: dict[str, Any] = {}
+        for name, role, _ in FIELDS[type(node)]:
+            if role is Role.PLAIN or role is Role.CHILD:
+                continue
+            value = getattr(node, name)
+            if isinstance(value, Buffer):
+                changes[name] = mapping.get(value, value)
+            elif type(value) is tuple:
+                changes[name] = tuple([mapping.get(v, v) if isinstance(v, Buffer) else v for v in value])
+        changes = {k: v for k, v in changes.items() if _differs(v, getattr(node, k))}
+        return replace(node, **changes) if changes else None
+
+    return rewrite(exchange, root)
+
+
+def _differs(new: Any, old: Any) -> bool:
+    if type(new) is tuple:
+        return any(x is not y for x, y in zip(new, old, strict=True))
+    return new is not old
+
+
+def blocks_in(root: Node) -> list[Block]:
+    """Every block below ``root``, outer ones first."""
+    return [node for node in walk(root) if type(node) is Block]
+
+
+def any_node(root: Node, kinds: type | tuple[type, ...]) -> bool:
+    """Is there a node of one of ``kinds`` in ``root``?"""
+    return any(isinstance(node, kinds) for node in walk(root))
+
+
+
+

@@ -1,0 +1,139 @@
+"""Invariants of the IR, per stage. Checked after every schedule primitive and every lowering pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlcref import dtype as dt
+from mlcref.errors import WellformedError
+from mlcref.ir.base import CHILDREN, FIELDS, Node, Role
+from mlcref.ir.expr import Binary, Buffer, BufferLoad, Cast, Var
+from mlcref.ir.function import PrimFunc
+from mlcref.ir.stmt import (
+    FOR_KINDS, ITER_TYPES, THREAD_TAGS, AllocBuffer, BlockRealize, BufferStore, DeclBuffer, For, IterVar, SeqStmt, Stmt, Token,
+)  # fmt: skip
+
+STAGES = ("schedulable", "blockless")
+
+
+def wellformed(func: PrimFunc, stage: str = "schedulable") -> None:
+    """Raise ``WellformedError`` unless ``func`` keeps the invariants of ``stage``.
+
+    * W1 each variable, buffer and block token is bound once, and used only where it is bound;
+    * W2 no statement node occurs twice;
+    * W3 operands have equal types, accesses have the buffer's rank, stores the buffer's type;
+    * W4 sequences are flat with two statements or more; kinds and iterator types are known;
+    * W5 a schedulable function is a root block without iterators and has no flat allocations; a blockless one has no blocks.
+    """
+    _Checker(func, stage).check()
+
+
+class _Checker:
+    def __init__(self, func: PrimFunc, stage: str) -> None:
+        if stage not in STAGES:
+            raise ValueError(f"unknown stage {stage!r}: one of {', '.join(STAGES)}")
+        self.func, self.stage = func, stage
+        self.bound: set[Any] = set()
+        self.scope: set[Any] = set()
+        self.seen: set[Stmt] = set()
+
+    def check(self) -> None:
+        for param in self.func.params:
+            self.bind(param, self.func)
+        self.scope.update(self.func.shape_vars())
+        root = self.func.body
+        if self.stage == "schedulable" and not (isinstance(root, BlockRealize) and not root.iter_values):
+            self.fail("W5", "the body is not a root block without iterators", root)
+        self.visit(root)
+
+    def fail(self, rule: str, what: str, node: Any) -> None:
+        raise WellformedError(what, rule=f"wellformed.{rule}", root=self.func, marks=[(node, what)])
+
+    def bind(self, item: Any, at: Node) -> None:
+        if item in self.bound:
+            self.fail("W1", f"{_name(item)} is bound twice", at)
+        self.bound.add(item)
+        self.scope.add(item)
+
+    def visit(self, node: Node) -> None:
+        """Check ``node`` and what it owns; what it binds goes out of scope with it."""
+        if isinstance(node, Stmt):
+            if node in self.seen:
+                self.fail("W2", f"a {type(node).__name__} occurs twice", node)
+            self.seen.add(node)
+        if isinstance(node, Var):
+            if node not in self.scope:
+                self.fail("W1", f"variable {node.name} is used where it is not bound", node)
+            return
+        self.check_node(node)
+        mine: list[Any] = []
+        for name, role, _ in FIELDS[type(node)]:
+            value = getattr(node, name)
+            items = value if type(value) is tuple else (value,)
+            if role is Role.BINDING:
+                mine += items
+            elif role is Role.REFERENCE:
+                self.check_buffer(value, node)
+        self.descend(node, mine)
+
+    def descend(self, node: Node, mine: list[Any]) -> None:
+        before = set(self.scope)
+        for item in mine:
+            self.bind(item, node)
+        for name in CHILDREN[type(node)]:
+            value = getattr(node, name)
+            for child in value if type(value) is tuple else (value,):
+                if child is not None:
+                    self.visit(child)
+        if not isinstance(node, IterVar):
+            self.scope = before
+
+    def check_buffer(self, buffer: Any, node: Node) -> None:
+        if isinstance(buffer, Buffer) and buffer not in self.scope:
+            self.fail("W1", f"buffer {buffer.name} is used where it is not bound", node)
+
+    def check_node(self, node: Node) -> None:
+        if isinstance(node, Binary):
+            if node.a.dtype != node.b.dtype:
+                self.fail("W3", f"operands of {node.symbol} are {node.a.dtype} and {node.b.dtype}", node)
+        elif isinstance(node, BufferLoad | BufferStore):
+            self.check_access(node)
+        elif isinstance(node, Cast):
+            dt.parse(node.type)
+        elif isinstance(node, Stmt):
+            self.check_stmt(node)
+        elif isinstance(node, IterVar) and node.iter_type not in ITER_TYPES:
+            self.fail("W4", f"unknown iterator type {node.iter_type!r}", node)
+
+    def check_access(self, node: Any) -> None:
+        if len(node.indices) != len(node.buffer.shape):
+            self.fail("W3", f"{node.buffer.name} has {len(node.buffer.shape)} dimensions, indexed with {len(node.indices)}", node)
+        if any(not dt.is_integer(index.dtype) for index in node.indices):
+            self.fail("W3", f"an index of {node.buffer.name} is no integer", node)
+        if isinstance(node, BufferStore) and dt.parse(node.value.dtype).element != dt.parse(node.buffer.type).element:
+            self.fail("W3", f"{node.value.dtype} is stored to {node.buffer.name} of {node.buffer.type}", node)
+
+    def check_stmt(self, node: Stmt) -> None:
+        if isinstance(node, SeqStmt):
+            if len(node.seq) < 2 or any(isinstance(part, SeqStmt) for part in node.seq):
+                self.fail("W4", "a sequence is nested or has fewer than two statements", node)
+        elif isinstance(node, For):
+            if node.kind not in FOR_KINDS or (node.thread is not None) != (node.kind == "thread_binding"):
+                self.fail("W4", f"unknown loop kind {node.kind!r} with thread {node.thread!r}", node)
+            if node.thread is not None and node.thread not in THREAD_TAGS:
+                self.fail("W4", f"unknown thread axis {node.thread!r}", node)
+        elif isinstance(node, BlockRealize):
+            if len(node.iter_values) != len(node.block.iter_vars):
+                self.fail("W4", f"block {node.block.name} has {len(node.block.iter_vars)} iterators, {len(node.iter_values)} values", node)
+            if self.stage == "blockless":
+                self.fail("W5", f"block {node.block.name} is left after lowering", node)
+        elif isinstance(node, AllocBuffer | DeclBuffer) and self.stage == "schedulable":
+            self.fail("W5", f"flat allocation of {node.buffer.name} in a schedulable function", node)
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, Token):
+        return f"block {item.hint}"
+    return f"{'buffer' if isinstance(item, Buffer) else 'variable'} {item.name}"
+
+
