@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
+N = TypeVar("N")
 
 
 class Role(Enum):
@@ -85,7 +86,7 @@ class Node:
         return script_of(self) if _printer else f"{type(self).__name__}(...)"
 
 
-def replace(old: Any, **changes: Any) -> Any:
+def replace(old: N, **changes: Any) -> N:
     """``old`` with some fields changed; ``old`` itself when each of them is the same object already."""
     if all(getattr(old, name) is value for name, value in changes.items()):
         return old

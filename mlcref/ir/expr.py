@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -183,27 +183,25 @@ class Cast(Expr):
         return self.type
 
 
+@node
 class Binary(Expr):
     """Base of operations with two operands of one type. ``symbol`` is the Python operator, or the function's name."""
 
-    __slots__ = ()
-    symbol: ClassVar[str]
+    symbol: ClassVar[str] = ""
     a: Expr
     b: Expr
 
-    if TYPE_CHECKING:
-
-        def __init__(self, a: Expr, b: Expr) -> None: ...
-
     @property
     def dtype(self) -> str:
-        return self.a.dtype
+        leftmost = self.a
+        while isinstance(leftmost, Binary) and not isinstance(leftmost, Compare):
+            leftmost = leftmost.a  # a long sum is a deep tree
+        return leftmost.dtype
 
 
+@node
 class Compare(Binary):
     """Base of comparisons; the value is bool with the operands' lanes."""
-
-    __slots__ = ()
 
     @property
     def dtype(self) -> str:
@@ -215,8 +213,6 @@ class Add(Binary):
     """``a + b``."""
 
     symbol: ClassVar[str] = "+"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -224,8 +220,6 @@ class Sub(Binary):
     """``a - b``."""
 
     symbol: ClassVar[str] = "-"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -233,8 +227,6 @@ class Mul(Binary):
     """``a * b``."""
 
     symbol: ClassVar[str] = "*"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -242,8 +234,6 @@ class Div(Binary):
     """``a / b`` of floats (IEEE); of integers it truncates towards zero, as TVM's ``Div`` (``T.Div``, ``T.truncdiv``)."""
 
     symbol: ClassVar[str] = "/"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -251,8 +241,6 @@ class Mod(Binary):
     """Remainder of the truncating integer division (``T.truncmod``)."""
 
     symbol: ClassVar[str] = "truncmod"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -260,8 +248,6 @@ class FloorDiv(Binary):
     """``a // b``, rounded towards minus infinity."""
 
     symbol: ClassVar[str] = "//"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -269,8 +255,6 @@ class FloorMod(Binary):
     """``a % b`` with the sign of ``b``."""
 
     symbol: ClassVar[str] = "%"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -278,8 +262,6 @@ class Min(Binary):
     """``a if a < b else b``: the second operand when either is NaN."""
 
     symbol: ClassVar[str] = "min"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -287,8 +269,6 @@ class Max(Binary):
     """``a if a > b else b``: the second operand when either is NaN."""
 
     symbol: ClassVar[str] = "max"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -296,8 +276,6 @@ class EQ(Compare):
     """``a == b``."""
 
     symbol: ClassVar[str] = "=="
-    a: Expr
-    b: Expr
 
     def __bool__(self) -> bool:
         """True when both sides are one object or equal constants, False for unequal constants; anything else raises."""
@@ -313,8 +291,6 @@ class NE(Compare):
     """``a != b``."""
 
     symbol: ClassVar[str] = "!="
-    a: Expr
-    b: Expr
 
     def __bool__(self) -> bool:
         """The opposite of :meth:`EQ.__bool__`."""
@@ -326,8 +302,6 @@ class LT(Compare):
     """``a < b``."""
 
     symbol: ClassVar[str] = "<"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -335,8 +309,6 @@ class LE(Compare):
     """``a <= b``."""
 
     symbol: ClassVar[str] = "<="
-    a: Expr
-    b: Expr
 
 
 @node
@@ -344,8 +316,6 @@ class GT(Compare):
     """``a > b``."""
 
     symbol: ClassVar[str] = ">"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -353,8 +323,6 @@ class GE(Compare):
     """``a >= b``."""
 
     symbol: ClassVar[str] = ">="
-    a: Expr
-    b: Expr
 
 
 @node
@@ -362,8 +330,6 @@ class And(Compare):
     """Both hold; both operands are evaluated."""
 
     symbol: ClassVar[str] = "and"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -371,8 +337,6 @@ class Or(Compare):
     """Either holds; both operands are evaluated."""
 
     symbol: ClassVar[str] = "or"
-    a: Expr
-    b: Expr
 
 
 @node
@@ -544,7 +508,6 @@ def const(value: Any, dtype: str | None = None) -> Const:
 
 
 def _quiet_round(value: float, dtype: str) -> float:
-    import numpy as np
 
     with np.errstate(over="ignore", under="ignore"):
         return round_float(value, dtype)
@@ -643,7 +606,9 @@ def divide(a: ExprLike, b: ExprLike) -> Expr:
     """``a / b`` of floats; raises on integers, where ``//`` or ``T.truncdiv`` says which division is meant."""
     x, y = match_types(a, b)
     if not dt.is_float(x.dtype):
-        raise TypeMismatch(f"`/` on {x.dtype} is ambiguous", hint="use // (floor) or T.truncdiv, or cast to a float first")
+        raise TypeMismatch(
+            f"`/` on {x.dtype} is ambiguous", hint="use // (floor) or T.truncdiv, or cast to a float first"
+        )
     return Div(x, y)
 
 

@@ -365,10 +365,33 @@ def extents_of(info: StructInfo) -> Iterator[tir.Expr]:
             yield from extents_of(field)
 
 
+def const(value: Any, dtype: str | None = None) -> Constant:
+    """A constant tensor from a number, nested lists or an array.
+
+    Without ``dtype`` Python floats become float32 and Python ints int32; arrays keep theirs. Raises ``TypeMismatch``
+    for values that no data type holds. Source: ``relax.const``.
+
+    >>> const([1.0, 2.0]).struct_info.dtype
+    'float32'
+    """
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    array = np.asarray(value)
+    if dtype is None and not isinstance(value, np.ndarray | np.generic):
+        dtype = {"float64": "float32", "int64": "int32"}.get(array.dtype.name)
+    wanted = dt.canonical(array.dtype if dtype is None else dtype)
+    converted = array.astype(dt.numpy_dtype(wanted))
+    if dt.is_integer(wanted) and not np.array_equal(converted, array):
+        raise TypeMismatch(f"not all of the values are {wanted}", hint="convert them first")
+    return Constant(converted)
+
+
 def call_tir(
-    func: GlobalVar | ExternFunc, args: Sequence[GraphExpr] | Tuple, out_sinfo: StructInfo | Sequence[StructInfo],
+    func: GlobalVar | ExternFunc,
+    args: Sequence[GraphExpr] | Tuple,
+    out_sinfo: StructInfo | Sequence[StructInfo],
     tir_vars: ShapeExpr | None = None,
-) -> Call:  # fmt: skip
+) -> Call:
     """Call the tensor program ``func`` with ``args`` and fresh tensors like ``out_sinfo``, which are the result.
 
     ``tir_vars`` are the values of scalar parameters behind the buffers. Raises ``TypeMismatch`` unless the result is

@@ -22,7 +22,9 @@ def register_global_func(name: str, f: Callable[..., Any] | None = None, overrid
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         if name in _functions and not override:
-            raise MlcrefError(f"a function called {name!r} is registered already", hint="pass override=True to replace it")
+            raise MlcrefError(
+                f"a function called {name!r} is registered already", hint="pass override=True to replace it"
+            )
         _functions[name] = function
         return function
 

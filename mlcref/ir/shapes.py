@@ -8,9 +8,7 @@ from typing import Any, NoReturn
 from mlcref import dtype as dt
 from mlcref.errors import CallError, UnsupportedError
 from mlcref.ir import graph
-from mlcref.ir.expr import (
-    Add, Cast, Const, Expr, FloorDiv, FloorMod, Max, Min, Mul, Sub, Var,
-)  # fmt: skip
+from mlcref.ir.expr import Add, Cast, Const, Expr, FloorDiv, FloorMod, Max, Min, Mul, Sub, Var
 
 Sizes = dict[Var, int]
 """What each symbolic dimension is in one call."""
@@ -53,8 +51,9 @@ def evaluate(expr: Expr, sizes: Sizes) -> int:
 def match_arguments(name: str, params: Sequence[graph.Var], args: Sequence[object]) -> Sizes:
     """The sizes of the symbolic dimensions of function ``name`` in a call with ``args``.
 
-    Tensors are anything with ``shape`` and ``dtype``; shapes are tuples of ints. Raises ``CallError`` (rules ``call.count``,
-    ``call.type``, ``call.dtype``, ``call.rank``, ``call.shape``, ``call.symbol``) for arguments that do not fit.
+    Tensors are anything with ``shape`` and ``dtype``; shapes are tuples of ints. Raises ``CallError`` (rules
+    ``call.count``, ``call.type``, ``call.dtype``, ``call.rank``, ``call.shape``, ``call.symbol``) for arguments that do
+    not fit.
     """
     if len(args) != len(params):
         listed = ", ".join(param.name_hint for param in params)
@@ -96,7 +95,8 @@ class _Match:
         got, shape = dt.canonical(argument.dtype), tuple(argument.shape)
         spelled = f"{got}[{', '.join(map(str, shape))}]"
         if got != info.dtype:
-            self.refuse(f"{place} must be {info.dtype}, got {spelled}", "dtype", f'{place}.astype("{info.dtype}") converts')
+            hint = f'{place}.astype("{info.dtype}") makes a converted copy'
+            self.refuse(f"{place} must be {info.dtype}, got {spelled}", "dtype", hint)
         if info.ndim not in (-1, len(shape)):
             self.refuse(f"{place} must have {info.ndim} dimensions, got {spelled}", "rank")
         for axis, extent in enumerate(info.shape or ()):

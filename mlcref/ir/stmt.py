@@ -178,7 +178,6 @@ class Block(Stmt):
     annotations: Attrs = NO_ATTRS
 
 
-
 @node
 class BlockRealize(Stmt):
     """``block`` with values for its iterators, in the instances where every conjunct of ``predicate`` holds."""

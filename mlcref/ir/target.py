@@ -63,7 +63,9 @@ class Target:
         Target._current.append(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         Target._current.pop()
 
     def __str__(self) -> str:

@@ -161,7 +161,3 @@ def blocks_in(root: Node) -> list[Block]:
 def any_node(root: Node, kinds: type | tuple[type, ...]) -> bool:
     """Is there a node of one of ``kinds`` in ``root``?"""
     return any(isinstance(node, kinds) for node in walk(root))
-
-
-
-

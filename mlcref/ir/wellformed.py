@@ -10,8 +10,19 @@ from mlcref.ir.base import CHILDREN, FIELDS, Node, Role
 from mlcref.ir.expr import Binary, Buffer, BufferLoad, Cast, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import (
-    FOR_KINDS, ITER_TYPES, THREAD_TAGS, AllocBuffer, BlockRealize, BufferStore, DeclBuffer, For, IterVar, SeqStmt, Stmt, Token,
-)  # fmt: skip
+    FOR_KINDS,
+    ITER_TYPES,
+    THREAD_TAGS,
+    AllocBuffer,
+    BlockRealize,
+    BufferStore,
+    DeclBuffer,
+    For,
+    IterVar,
+    SeqStmt,
+    Stmt,
+    Token,
+)
 
 STAGES = ("schedulable", "blockless")
 
@@ -107,7 +118,11 @@ class _Checker:
 
     def check_access(self, node: Any) -> None:
         if len(node.indices) != len(node.buffer.shape):
-            self.fail("W3", f"{node.buffer.name} has {len(node.buffer.shape)} dimensions, indexed with {len(node.indices)}", node)
+            self.fail(
+                "W3",
+                f"{node.buffer.name} has {len(node.buffer.shape)} dimensions, indexed with {len(node.indices)}",
+                node,
+            )
         if any(not dt.is_integer(index.dtype) for index in node.indices):
             self.fail("W3", f"an index of {node.buffer.name} is no integer", node)
         if isinstance(node, BufferStore) and dt.parse(node.value.dtype).element != dt.parse(node.buffer.type).element:
@@ -124,7 +139,11 @@ class _Checker:
                 self.fail("W4", f"unknown thread axis {node.thread!r}", node)
         elif isinstance(node, BlockRealize):
             if len(node.iter_values) != len(node.block.iter_vars):
-                self.fail("W4", f"block {node.block.name} has {len(node.block.iter_vars)} iterators, {len(node.iter_values)} values", node)
+                self.fail(
+                    "W4",
+                    f"block {node.block.name} has {len(node.block.iter_vars)} iterators, {len(node.iter_values)} values",
+                    node,
+                )
             if self.stage == "blockless":
                 self.fail("W5", f"block {node.block.name} is left after lowering", node)
         elif isinstance(node, AllocBuffer | DeclBuffer) and self.stage == "schedulable":
@@ -135,5 +154,3 @@ def _name(item: Any) -> str:
     if isinstance(item, Token):
         return f"block {item.hint}"
     return f"{'buffer' if isinstance(item, Buffer) else 'variable'} {item.name}"
-
-

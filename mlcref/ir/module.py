@@ -1,0 +1,5 @@
+"""``IRModule`` under the path that course code imports it from."""
+
+from mlcref.ir.function import IRModule
+
+__all__ = ["IRModule"]
