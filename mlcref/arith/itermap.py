@@ -62,6 +62,8 @@ def tile(row: Row) -> int | None:
     """
     reached = 1
     for digit in sorted(row, key=lambda d: abs(d.scale)):
+        if digit.extent == 1:
+            continue  # a loop of one iteration adds nothing, whatever its scale
         if abs(digit.scale) != reached or digit.extent is None:
             return None
         reached *= digit.extent

@@ -75,7 +75,8 @@ class Linear:
 
     def expr(self) -> Expr:
         """The expression of this form. Raises ``TypeMismatch`` when a coefficient does not fit the type."""
-        result, rest = None, self.constant
+        result: Expr | None = None
+        rest = self.constant
         if rest > 0 and next(iter(self.terms.values()), 1) < 0:
             result, rest = const(rest, self.dtype), 0
         for atom, k in self.terms.items():

@@ -17,7 +17,8 @@ from mlcref.ir import (
 
 _OPERATIONS: dict[type[Expr], Callable[[Any, Any], Any]] = {
     Add: operator.add, Sub: operator.sub, Mul: operator.mul, FloorDiv: operator.floordiv, FloorMod: operator.mod,
-    Min: min, Max: max, EQ: operator.eq, NE: operator.ne, LT: operator.lt, LE: operator.le, GT: operator.gt, GE: operator.ge,
+    Min: min, Max: max, EQ: operator.eq, NE: operator.ne,
+    LT: operator.lt, LE: operator.le, GT: operator.gt, GE: operator.ge,
     And: lambda a, b: a and b, Or: lambda a, b: a or b,
 }  # fmt: skip
 

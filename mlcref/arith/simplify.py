@@ -104,7 +104,7 @@ class Simplifier:
             return number(int(expr.value), expr.type)
         if expr.dtype in INDEX_TYPES:
             rule = _ARITHMETIC.get(type(expr))
-            found = rule(self, expr) if rule is not None else None
+            found = rule(self, expr) if rule is not None and isinstance(expr, Binary) else None
             if found is not None:
                 return found
             new = self._choose(self._parts(expr))

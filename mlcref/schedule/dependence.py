@@ -1,0 +1,152 @@
+"""Do iterations of loops depend on each other? Needed wherever iterations change their order or run at once.
+
+Instances of one block are order-free by the meaning of spatial and reduce iterators. Between two blocks this module shows that
+different iterations touch disjoint strips of every buffer that both use and one of them writes; what it cannot show it reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlcref.arith import bounds, linear
+from mlcref.arith.linear import Linear
+from mlcref.ir import BlockRealize, Buffer, BufferRegion, Const, For, PrimFunc, Var, index, substitute, variables
+from mlcref.schedule.find import Domain, blocks_below, child_blocks, domain_at, loops_above, scope_of
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two accesses that may touch one element in different iterations."""
+
+    text: str
+    marks: tuple[tuple[Any, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One dimension of an access: coefficients of the loops in question, the rest that is fixed, and the values around it."""
+
+    coefficients: tuple[int, ...]
+    fixed: Linear
+    lo: int
+    hi: int
+
+
+def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
+    """Does each iteration of ``loop`` have its own copy of ``buffer``?
+
+    True when the scope allocates it, every use is below ``loop``, and no loop from the scope down to ``loop`` feeds a reduce iterator
+    of a block that uses it (such a loop keeps one copy alive: docs/semantics.md, allocations).
+    """
+    scope = scope_of(func, loop)
+    if buffer not in scope.block.alloc_buffers:
+        return False
+    inside = set(blocks_below(loop))
+    users = [b for b in child_blocks(scope) if any(r.buffer is buffer for r in (*b.block.reads, *b.block.writes))]
+    around = {outer.loop_var for outer in [*loops_above(func, loop), loop]}
+    return all(user in inside and not reduce_loops(user) & around for user in users)
+
+
+def reduce_loops(realize: BlockRealize) -> set[Var]:
+    """Variables that feed iterators of the block other than spatial ones."""
+    found: set[Var] = set()
+    for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
+        if item.iter_type != "spatial":
+            found |= variables(value)
+    return found
+
+
+def carried_conflict(func: PrimFunc, path: Sequence[For]) -> Conflict | None:
+    """A conflict between two blocks below the nest ``path`` in different iterations of it, None when there is provably none."""
+    blocks = blocks_below(path[-1])
+    for i, first in enumerate(blocks):
+        for second in blocks[i + 1 :]:
+            found = _pair_conflict(func, path, first, second)
+            if found is not None:
+                return found
+    return None
+
+
+def _pair_conflict(func: PrimFunc, path: Sequence[For], first: BlockRealize, second: BlockRealize) -> Conflict | None:
+    for a, b in _shared(first, second):
+        if is_private(func, path[-1], a.buffer):
+            continue
+        if not separated(func, path, [(first, a), (second, b)]):
+            names = ", ".join(loop.loop_var.name for loop in path)
+            text = f"iterations of {names} are not independent: {first.block.name} and {second.block.name} share {a.buffer.name}"
+            return Conflict(text, ((first, f"uses {a.buffer.name}"), (second, f"uses {a.buffer.name}")))
+    return None
+
+
+def _shared(first: BlockRealize, second: BlockRealize) -> list[tuple[BufferRegion, BufferRegion]]:
+    """Pairs of regions of one buffer of which at least one is written."""
+    pairs: list[tuple[BufferRegion, BufferRegion]] = []
+    for a_regions, b_regions in (
+        (first.block.writes, second.block.writes),
+        (first.block.writes, second.block.reads),
+        (first.block.reads, second.block.writes),
+    ):
+        pairs += [(a, b) for a in a_regions for b in b_regions if a.buffer is b.buffer]
+    return pairs
+
+
+def separated(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]) -> bool:
+    """Do different iterations of ``path`` touch disjoint parts of the buffer, whichever of ``accesses`` each makes?"""
+    left = {loop.loop_var for loop in path}
+    extents = [domain_at(func, loop).get(loop.loop_var) for loop in path]
+    for d in range(len(accesses[0][1].buffer.shape)):
+        strips = [_strip(func, path, realize, region, d) for realize, region in accesses]
+        known = [strip for strip in strips if strip is not None]
+        if len(known) < len(strips):
+            continue
+        left -= {path[i].loop_var for i in _radix(known, extents)}
+        if not left:
+            return True
+    return not left
+
+
+def _strip(func: PrimFunc, path: Sequence[For], realize: BlockRealize, region: BufferRegion, d: int) -> Strip | None:
+    """Dimension ``d`` of ``region`` over the loops of ``path``; None when it is not affine in them."""
+    box = region.region[d]
+    if not isinstance(box.extent, Const):
+        return None
+    bindings = {i.var: v for i, v in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
+    domain: Domain = domain_at(func, realize)
+    form = linear(substitute(box.min, bindings), domain)
+    inside = {loop.loop_var for loop in loops_above(func, realize)} - {loop.loop_var for loop in path}
+    inside &= _below(func, path[-1])
+    coefficients = tuple([form.terms.get(loop.loop_var, 0) for loop in path])
+    mine = {loop.loop_var for loop in path}
+    rest = form.only(lambda atom: atom not in mine)
+    inner = rest.only(lambda atom: bool(_variables(atom) & inside))
+    fixed = rest - inner
+    if fixed.variables() & (mine | inside) or inner.variables() - inside:
+        return None
+    spread = bounds(inner.expr(), domain)
+    if spread.lo is None or spread.hi is None:
+        return None
+    return Strip(coefficients, fixed, spread.lo + form.constant, spread.hi + form.constant + int(box.extent.value) - 1)
+
+
+def _variables(atom: Any) -> set[Var]:
+    return Linear({atom: 1}).variables()
+
+
+def _below(func: PrimFunc, loop: For) -> set[Var]:
+    return {var for var, other in index(func).loops.items() if loop in set(index(func).above(other))}
+
+
+def _radix(strips: Sequence[Strip], extents: Sequence[Any]) -> list[int]:
+    """Positions of the loops that this dimension tells apart: their coefficients are the weights of a mixed radix."""
+    first = strips[0]
+    if any(s.coefficients != first.coefficients or (s.fixed - first.fixed).key != Linear().key for s in strips):
+        return []
+    used = sorted((abs(c), i) for i, c in enumerate(first.coefficients) if c)
+    span = max(s.hi for s in strips) - min(s.lo for s in strips) + 1
+    for weight, i in used:
+        if weight < span or not isinstance(extents[i], int):
+            return [] if (weight < span or (weight, i) != used[-1]) else [i for _, i in used]
+        span += weight * (extents[i] - 1)
+    return [i for _, i in used]

@@ -1,0 +1,342 @@
+"""Loop transformations: split, fuse, reorder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from mlcref.arith import affine, simplify
+from mlcref.ir import Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
+from mlcref.ir import variables as used_variables
+from mlcref.schedule.dependence import carried_conflict
+from mlcref.schedule.find import (
+    blocks_below,
+    chain,
+    constant_extent,
+    domain_at,
+    loop_of,
+    starts_at_zero,
+)
+from mlcref.schedule.rebind import guard, rebind
+from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
+
+
+def plain_loop(loop: For) -> bool:
+    """Is the loop serial and without annotations, so that it can be rebuilt?"""
+    return loop.kind == "serial" and not loop.annotations
+
+
+def draw_loop(pick: Pick, func: PrimFunc) -> For | None:
+    """Any loop of the function."""
+    loops = list(index(func).loops.values())
+    return pick(loops) if loops else None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFacts:
+    """The loop, the extents of the new loops, and whether their product is known to be the loop's extent."""
+
+    loop: For
+    factors: tuple[Expr, ...]
+    perfect: bool
+    predicated: bool
+    keep_units: bool
+
+
+def plan_split(
+    func: PrimFunc,
+    loop: Var,
+    factors: list[int | None],
+    preserve_unit_iters: bool = True,
+    disable_predication: bool = False,
+) -> SplitFacts:
+    """Split a loop into a nest whose extents are ``factors``, outer to inner; one of them may be None and is inferred.
+
+    When the product of the factors is more than the extent, blocks inside get the predicate that keeps the extra iterations out;
+    ``disable_predication`` leaves it away (the program then means nothing unless the accesses stay in bounds).
+
+    ``for i in range(10): B[i]`` → split(i, [None, 4]) → ``for i_0, i_1 in T.grid(3, 4): where i_0 * 4 + i_1 < 10: B[i_0 * 4 + i_1]``
+
+    Source: TVM ``split``.
+    """
+    found = loop_of(func, loop)
+    if not plain_loop(found):
+        raise refusal(func, "split.P1", f"loop {loop.name} is {found.kind} or annotated", [(found, "to be split")],
+                      "split before parallel, vectorize, unroll, bind or annotate")  # fmt: skip
+    if not starts_at_zero(found):
+        raise refusal(func, "split.P2", f"loop {loop.name} does not start at 0", [(found, "to be split")])
+    given = [f for f in factors if f is not None and f != -1]
+    if len(factors) - len(given) > 1:
+        raise refusal(func, "split.P3", "more than one factor is to be inferred", [(found, "to be split")])
+    if not factors or any(f <= 0 for f in given):
+        raise refusal(func, "split.P4", f"factors {factors} are not positive", [(found, "to be split")])
+    return _split_facts(func, found, factors, given, preserve_unit_iters, disable_predication)
+
+
+def _split_facts(
+    func: PrimFunc, found: For, factors: list[int | None], given: list[int], keep_units: bool, unpredicated: bool
+) -> SplitFacts:
+    product, extent = prod(given), constant_extent(found)
+    dtype = found.loop_var.type
+    if len(given) == len(factors):
+        if extent is None:
+            what = "the extent is symbolic: leave one factor to be inferred"
+            raise refusal(func, "split.P5", what, [(found, "to be split")], "write None for one factor")
+        if product < extent:
+            what = f"the factors {factors} make {product} iterations, the loop has {extent}"
+            raise refusal(func, "split.P5", what, [(found, "to be split")])
+        inferred: Expr = as_expr(0, dtype)
+    elif extent is None:
+        inferred = simplify((found.extent + (product - 1)) // product, domain_at(func, found))
+    else:
+        inferred = as_expr(-(-extent // product), dtype)
+    sizes = tuple([as_expr(f, dtype) if f is not None and f != -1 else cast(dtype, inferred) for f in factors])
+    perfect = extent is not None and prod(int(s.value) for s in sizes if isinstance(s, Const)) == extent
+    if extent is None:
+        perfect = product == 1
+    return SplitFacts(found, sizes, perfect, not perfect and not unpredicated, keep_units)
+
+
+def build_split(func: PrimFunc, facts: SplitFacts) -> Result:
+    """The nest of a split."""
+    loop = facts.loop
+    new = [Var(f"{loop.loop_var.name}_{i}", loop.loop_var.type) for i in range(len(facts.factors))]
+    terms: list[tuple[Expr, Expr]] = [
+        (var, size) for var, size in zip(new, facts.factors, strict=True) if facts.keep_units or not _is_one(size)
+    ]
+    value: Expr = as_expr(0, loop.loop_var.type)
+    for i, (var, size) in enumerate(terms):
+        value = var if i == 0 else value * size + var
+    domain = domain_at(func, loop)
+    domain.pop(loop.loop_var, None)
+    domain.update({v: int(s.value) for v, s in zip(new, facts.factors, strict=True) if isinstance(s, Const)})
+    value = simplify(value, domain) if facts.perfect else value
+    body = rebind(loop.body, {loop.loop_var: value}, domain, raw=not facts.perfect)
+    if facts.predicated:
+        body = guard(body, value < loop.extent)
+    for var, size in reversed(list(zip(new, facts.factors, strict=True))):
+        body = For(var, as_expr(0, var.type), size, "serial", body)
+    return replace_at(func, {loop: body}), tuple(new)
+
+
+def _is_one(size: Expr) -> bool:
+    return isinstance(size, Const) and int(size.value) == 1
+
+
+def draw_split(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
+    """A loop and two or three factors, one inferred."""
+    loop = draw_loop(pick, func)
+    if loop is None:
+        return None
+    factors: list[int | None] = [pick([1, 2, 3, 4]) for _ in range(pick([1, 2]))]
+    factors.insert(pick(range(len(factors) + 1)), None)
+    return {"loop": loop.loop_var, "factors": factors}
+
+
+def consume_loop(func: PrimFunc, loop: Var, **_: Any) -> set[Handle]:
+    """The handle of the one loop goes stale."""
+    return {loop}
+
+
+@dataclass(frozen=True, slots=True)
+class FuseFacts:
+    """The loops, outer to inner."""
+
+    loops: tuple[For, ...]
+    keep_units: bool
+
+
+def plan_fuse(func: PrimFunc, loops: list[Var], preserve_unit_iters: bool = True) -> FuseFacts:
+    """Fuse a nest of loops, outer to inner and each the only statement of the one above, into one loop.
+
+    ``for i, j in T.grid(4, 8): B[i, j]`` → fuse(i, j) → ``for i_j_fused in range(32): B[i_j_fused // 8, i_j_fused % 8]``
+
+    Source: TVM ``fuse``.
+    """
+    found = tuple([loop_of(func, var) for var in loops])
+    marks = [(loop, "to be fused") for loop in found]
+    if not found:
+        raise refusal(func, "fuse.P1", "no loops are given")
+    for outer, inner in zip(found, found[1:], strict=False):
+        if outer.body is not inner:
+            what = f"loop {inner.loop_var.name} is not the only statement of loop {outer.loop_var.name}"
+            raise refusal(func, "fuse.P1", what, [(outer, "outer"), (inner, "inner")])
+    for loop in found:
+        if not plain_loop(loop):
+            raise refusal(func, "fuse.P2", f"loop {loop.loop_var.name} is {loop.kind} or annotated", marks,
+                          "fuse before parallel, vectorize, unroll, bind or annotate")  # fmt: skip
+        if not starts_at_zero(loop):
+            raise refusal(func, "fuse.P3", f"loop {loop.loop_var.name} does not start at 0", marks)
+        if _depends(loop.extent, {other.loop_var for other in found}):
+            raise refusal(
+                func, "fuse.P4", f"the extent of loop {loop.loop_var.name} depends on another of the loops", marks
+            )
+    return FuseFacts(found, preserve_unit_iters)
+
+
+def _depends(value: Expr, variables: set[Var]) -> bool:
+    return bool(used_variables(value) & variables)
+
+
+def build_fuse(func: PrimFunc, facts: FuseFacts) -> Result:
+    """The fused loop."""
+    loops = facts.loops
+    fused = Var("_".join(loop.loop_var.name for loop in loops) + "_fused", loops[0].loop_var.type)
+    extent = loops[0].extent
+    for loop in loops[1:]:
+        extent = extent * loop.extent
+    values: dict[Var, Expr] = {}
+    rest: Expr = fused
+    for loop in reversed(loops[1:]):
+        unit = _is_one(loop.extent) and not facts.keep_units
+        values[loop.loop_var] = as_expr(0, fused.type) if unit else rest % loop.extent
+        rest = rest if unit else rest // loop.extent
+    values[loops[0].loop_var] = rest
+    domain = domain_at(func, loops[-1])
+    if isinstance(extent, Const):
+        domain[fused] = int(extent.value)
+    body = rebind(loops[-1].body, values, domain, raw=not isinstance(extent, Const))
+    return replace_at(func, {loops[0]: For(fused, as_expr(0, fused.type), extent, "serial", body)}), (fused,)
+
+
+def draw_fuse(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
+    """Two loops, one directly in the other where there are such."""
+    nested = [loop for loop in index(func).loops.values() if isinstance(loop.body, For)]
+    if not nested:
+        return None
+    outer = pick(nested)
+    return {"loops": [outer.loop_var, outer.body.loop_var]}
+
+
+def consume_loops(func: PrimFunc, loops: list[Var], **_: Any) -> set[Handle]:
+    """The handles of all the loops go stale."""
+    return set(loops)
+
+
+@dataclass(frozen=True, slots=True)
+class ReorderFacts:
+    """The chain of loops as it is and as it will be, outer to inner."""
+
+    chain: tuple[For, ...]
+    order: tuple[For, ...]
+
+
+def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
+    """Put loops of one nest into the given order; loops of the nest that are not named keep their places.
+
+    ``for i, j, k in T.grid(…)`` → reorder(k, i) → ``for k, j, i in T.grid(…)``
+
+    The blocks inside must have spatial and reduce iterators only (instances may run in any order), bound to the loops by an
+    independent affine map, and no two of them may depend on each other across iterations of the loops.
+
+    Source: TVM ``reorder``.
+    """
+    found = [loop_of(func, var) for var in loops]
+    marks = [(loop, "to be reordered") for loop in found]
+    if len(set(found)) != len(found) or not found:
+        raise refusal(func, "reorder.P1", "a loop is given twice" if found else "no loops are given", marks)
+    path = chain(func, found)
+    if path is None or any(outer.body is not inner for outer, inner in zip(path, path[1:], strict=False)):
+        raise refusal(
+            func, "reorder.P2", "the loops are not one nest", marks, "between them there must be nothing but loops"
+        )
+    variables = {loop.loop_var for loop in path}
+    for loop in path:
+        if _depends(loop.extent, variables) or _depends(loop.min, variables):
+            raise refusal(
+                func, "reorder.P3", f"the range of loop {loop.loop_var.name} depends on another of the loops", marks
+            )
+    _check_blocks(func, path)
+    named = iter(found)
+    order = tuple([next(named) if loop in set(found) else loop for loop in path])
+    return ReorderFacts(tuple(path), order)
+
+
+def _check_blocks(func: PrimFunc, path: list[For]) -> None:
+    for realize in blocks_below(path[-1]):
+        for item in realize.block.iter_vars:
+            if item.iter_type not in ("spatial", "reduce"):
+                what = f"{item.var.name} of block {realize.block.name} is an {item.iter_type} iterator"
+                raise refusal(func, "reorder.P4", what, [(path[0], "to be reordered"), (realize, "ordered")])
+        if affine(realize.iter_values, domain_at(func, realize)) is None:
+            what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
+            raise refusal(func, "reorder.P5", what, [(path[0], "to be reordered"), (realize, "bound here")])
+    conflict = carried_conflict(func, path)
+    if conflict is not None:
+        raise refusal(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
+
+
+def build_reorder(func: PrimFunc, facts: ReorderFacts) -> Result:
+    """The loops in their new order."""
+    body: Stmt = facts.chain[-1].body
+    for loop in reversed(facts.order):
+        body = replace(loop, body=body)
+    if facts.order == facts.chain:
+        return func, ()
+    return replace_at(func, {facts.chain[0]: body}), ()
+
+
+def draw_reorder(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
+    """Two loops of a nest, swapped."""
+    nested = [loop for loop in index(func).loops.values() if isinstance(loop.body, For)]
+    if not nested:
+        return None
+    outer = pick(nested)
+    inner = outer.body
+    if isinstance(inner.body, For) and pick([False, True]):
+        inner = inner.body
+    return {"loops": [inner.loop_var, outer.loop_var]}
+
+
+SPLIT = register(
+    Primitive(
+        "split",
+        {
+            "P1": "the loop is serial and not annotated",
+            "P2": "the loop starts at 0",
+            "P3": "at most one factor is inferred",
+            "P4": "given factors are positive",
+            "P5": "the product of the factors is at least the extent",
+        },
+        plan_split,
+        build_split,
+        draw_split,
+        consume_loop,
+        "list",
+        ("preserve_unit_iters", "disable_predication"),
+    )  # fmt: skip
+)
+FUSE = register(
+    Primitive(
+        "fuse",
+        {
+            "P1": "each loop is the only statement of the loop before it",
+            "P2": "the loops are serial and not annotated",
+            "P3": "the loops start at 0",
+            "P4": "no extent depends on another of the loops",
+        },
+        plan_fuse,
+        build_fuse,
+        draw_fuse,
+        consume_loops,
+        "one",
+        ("preserve_unit_iters",),
+    )  # fmt: skip
+)
+REORDER = register(
+    Primitive(
+        "reorder",
+        {
+            "P1": "each loop is given once",
+            "P2": "the loops lie in one nest with nothing but loops between",
+            "P3": "no range depends on another of the loops",
+            "P4": "blocks below have spatial and reduce iterators only",
+            "P5": "blocks below are bound by an independent affine map",
+            "P6": "no iterations depend on each other across blocks",
+        },
+        plan_reorder,
+        build_reorder,
+        draw_reorder,
+    )  # fmt: skip
+)
