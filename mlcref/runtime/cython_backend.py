@@ -1,0 +1,43 @@
+"""The Cython backend: lower, write one .pyx, build it, and wrap each kernel in a checked launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlcref.codegen import KernelSource, KernelSpec, emit
+from mlcref.ir import PrimFunc, Target
+from mlcref.lower import lower
+from mlcref.runtime.backend import Backend, register_backend
+from mlcref.runtime.build import build_kernels
+from mlcref.runtime.compiler import why_no_compiler
+from mlcref.runtime.launch import Launcher
+from mlcref.runtime.module import Module
+from mlcref.runtime.signature import BufferParam, Param, ScalarParam
+
+
+def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
+    """The Cython text of ``funcs``; raises ``UnsupportedError`` for what it cannot say. Needs no compiler."""
+    return emit({name: lower(func, target) for name, func in funcs.items()}, target, origins=funcs)
+
+
+def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
+    """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
+    source = generate(funcs, target)
+    kernels = build_kernels(source.text, source.names)
+    functions = {spec.symbol: launcher(spec, kernels.address(spec.kernel)) for spec in source.specs}
+    return Module(functions, kernels.source, "cython")
+
+
+def launcher(spec: KernelSpec, address: int) -> Launcher:
+    """The checked call of the kernel at ``address``."""
+    return Launcher(address, launch_params(spec), spec.symbol, spec.noalias, spec.parallel)
+
+
+def launch_params(spec: KernelSpec) -> tuple[Param, ...]:
+    """The parameters of ``spec`` as the launcher checks them."""
+    return tuple([
+        ScalarParam(p.name, p.dtype) if p.shape is None else BufferParam(p.name, p.dtype, p.shape, p.written) for p in spec.params
+    ])  # fmt: skip
+
+
+register_backend(Backend("cython", build, why_no_compiler))

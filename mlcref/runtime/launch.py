@@ -1,0 +1,73 @@
+"""Calls a compiled kernel: the compiled launcher where the installation has it, else its pure-Python twin.
+
+``Launcher(address, params, name, noalias=True, parallel=False)`` wraps the kernel at ``address``. Calling it with one
+argument per parameter checks count, data type, rank, every extent, layout, alignment, writability and, with
+``noalias``, overlap, and raises ``CallError`` before the kernel writes anything. Arguments are numpy arrays,
+``NDArray``, or what shares its memory through the buffer protocol or DLPack; scalars are Python or numpy numbers. The
+kernel runs without the GIL.
+
+``launcher.bind(*args)`` checks once and gives a ``Bound``, which runs the kernel when called; ``time_calls`` runs one
+in a loop. ``parallel`` marks a kernel that starts OpenMP threads: a child forked later runs it on one thread.
+
+The ABI of a kernel is ``void k(void **args)``: a pointer per buffer, a pointer to an 8-byte slot holding the value per
+scalar, then an ``int64`` slot per name that ``signature.extra_symbols`` lists.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from types import ModuleType
+
+from mlcref.runtime import call_check, launch_ctypes
+
+_launchers: list[ModuleType] = [launch_ctypes]
+try:
+    from mlcref._kernels import launcher as _compiled
+    from mlcref._kernels.launcher import ArrayHolder, Bound, Launcher, time_calls
+except ImportError:  # installed where the extension could not be built
+    from mlcref.runtime.launch_ctypes import ArrayHolder, Bound, Launcher, time_calls  # type: ignore[assignment]
+else:
+    _launchers.append(_compiled)
+
+__all__ = ["COMPILED", "ArrayHolder", "Bound", "Launcher", "time_calls"]
+
+COMPILED = len(_launchers) == 2
+"""Is the compiled launcher in use?"""
+
+for _launcher in _launchers:
+    _launcher.set_resolve(partial(call_check.resolve, ArrayHolder))
+
+
+# A pool of threads does not survive fork: libgomp in the child waits for threads that are gone. A child therefore runs
+# its parallel regions on the calling thread: those nested deeper than "max active levels" are serial; with 0, all are.
+# (Other OpenMP runtimes see to it themselves.)
+
+_LIMIT_REGIONS = "omp_set_max_active_levels"
+_limits: list[Callable[[int], object]] = []
+
+
+def _find_limits() -> list[Callable[[int], object]]:
+    """The function of every libgomp that a kernel may have been bound to; loads none."""
+    loaded = [ctypes.CDLL(None)]  # another package may have loaded its own for all to see
+    with suppress(OSError):
+        loaded.append(ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW))
+    return [getattr(library, _LIMIT_REGIONS) for library in loaded if hasattr(library, _LIMIT_REGIONS)]
+
+
+def _before_fork() -> None:
+    if any(launcher.parallel_has_run() for launcher in _launchers):
+        _limits[:] = _find_limits()
+
+
+def _after_fork_in_child() -> None:
+    for limit in _limits:
+        limit(0)
+
+
+if sys.platform == "linux":
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -1,0 +1,344 @@
+"""The virtual machine: runs linear programs over tensors, calling compiled kernels and registered Python functions.
+
+``VirtualMachine(executable, device)["main"](x, ...)`` takes runtime tensors, numpy arrays or whatever shares its memory
+through DLPack, and gives new runtime tensors. Arguments are checked before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mlcref import dtype as dt
+from mlcref.errors import CallError, MlcrefError, UnsupportedError
+from mlcref.ir import graph
+from mlcref.ir.expr import Const, Expr
+from mlcref.ir.registry import get_global_func
+from mlcref.ir.shapes import Sizes, evaluate, match_arguments
+from mlcref.runtime import timing
+from mlcref.runtime.array import Device, NDArray, cpu, tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """A new tensor of undefined content in register ``to``."""
+
+    to: int
+    shape: tuple[Expr, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadConstant:
+    """Constant number ``index`` of the executable in register ``to``."""
+
+    to: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class MakeShape:
+    """A tuple of ints in register ``to``."""
+
+    to: int
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTuple:
+    """The tuple of some registers in register ``to``."""
+
+    to: int
+    fields: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetField:
+    """Field ``index`` of the tuple in register ``source`` in register ``to``."""
+
+    to: int
+    source: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Call ``name``, a kernel or a packed function, with registers and then the numbers ``scalars``."""
+
+    name: str
+    packed: bool
+    args: tuple[int, ...]
+    scalars: tuple[Expr, ...] = ()
+
+
+Instruction = Allocate | LoadConstant | MakeShape | MakeTuple | GetField | Invoke
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph function as instructions over registers: the arguments come first, ``result`` holds the result."""
+
+    name: str
+    params: tuple[graph.Var, ...]
+    code: tuple[Instruction, ...]
+    registers: int
+    result: int
+
+    def __str__(self) -> str:
+        """One instruction per line, for people."""
+        listed = ", ".join(f"%{i}: {param.name_hint}" for i, param in enumerate(self.params))
+        lines = [f"{self.name}({listed})", *(f"  {_text(step)}" for step in self.code), f"  return %{self.result}"]
+        return "\n".join(lines)
+
+
+def _text(step: Instruction) -> str:
+    match step:
+        case Allocate(to, shape, dtype):
+            return f"%{to} = allocate {dtype}{_listed(shape)}"
+        case LoadConstant(to, index):
+            return f"%{to} = constant {index}"
+        case MakeShape(to, values):
+            return f"%{to} = shape {_listed(values)}"
+        case MakeTuple(to, fields):
+            return f"%{to} = tuple {_listed(f'%{source}' for source in fields)}"
+        case GetField(to, source, index):
+            return f"%{to} = %{source}[{index}]"
+        case Invoke(name, packed, args, scalars):
+            return f"{'packed' if packed else 'kernel'} {name}{_listed([*(f'%{source}' for source in args), *scalars])}"
+
+
+def _listed(items: Iterable[object]) -> str:
+    return f"[{', '.join(str(item.value) if isinstance(item, Const) else str(item) for item in items)}]"
+
+
+@dataclass(frozen=True)
+class VMExecutable:
+    """What compiling a module with graph functions gives: programs, their constants, and compiled kernels by name.
+
+    ``library`` is the compiled module that the kernels come from, None when there are none.
+    """
+
+    programs: Mapping[str, Program]
+    constants: tuple[np.ndarray[Any, Any], ...] = ()
+    kernels: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    library: Any = None
+
+    def packed_names(self) -> tuple[str, ...]:
+        """The registered functions that the programs call, sorted."""
+        steps = (step for program in self.programs.values() for step in program.code)
+        return tuple(sorted({step.name for step in steps if isinstance(step, Invoke) and step.packed}))
+
+    def as_text(self) -> str:
+        """The instructions of every program."""
+        return "\n\n".join(str(program) for program in self.programs.values())
+
+    def get_source(self) -> str:
+        """The generated source of the kernels; empty when there are none."""
+        return "" if self.library is None else str(self.library.get_source())
+
+
+class VirtualMachine:
+    """Runs the programs of ``executable`` on ``device``.
+
+    Functions that the programs call by name are looked up here: raises ``MlcrefError`` (rule ``vm.packed``) for a name
+    that is not registered, ``UnsupportedError`` for a device other than the host. Source: ``relax.VirtualMachine``.
+    """
+
+    def __init__(self, executable: VMExecutable, device: Device | Sequence[Device] | None = None) -> None:
+        for place in _devices(device):
+            if not place.exist:
+                message = f"the virtual machine does not run on {place}"
+                raise UnsupportedError(message, rule="vm.device", hint="use cpu(0)")
+        self.executable = executable
+        self.device = _devices(device)[0]
+        self.constants = tuple([tensor(value) for value in executable.constants])
+        self.functions: dict[tuple[str, bool], Callable[..., object]] = {
+            **{(name, False): kernel for name, kernel in executable.kernels.items()},
+            **{(name, True): _packed(name) for name in executable.packed_names()},
+        }
+        self._loaded = {name: LoadedProgram(self, program) for name, program in executable.programs.items()}
+
+    def __getitem__(self, name: str) -> LoadedProgram:
+        if name not in self._loaded:
+            known = ", ".join(self._loaded)
+            raise MlcrefError(f"the executable has no graph function {name!r}", hint=f"its functions: {known}")
+        return self._loaded[name]
+
+    @property
+    def module(self) -> VirtualMachine:
+        """The machine itself, which has ``time_evaluator``; TVM's name."""
+        return self
+
+    def time_evaluator(
+        self, func_name: str, dev: Device | None = None, number: int = 10, repeat: int = 1, min_repeat_ms: float = 0
+    ) -> Callable[..., timing.BenchmarkResult]:
+        """A function that times ``func_name`` on its arguments, in seconds per call: see ``time_evaluator``."""
+        _devices(dev)
+        return timing.time_evaluator(self[func_name], number, repeat, min_repeat_ms)
+
+
+class LoadedProgram:
+    """A program of a machine, called with its arguments.
+
+    The first call with arguments of some shapes plans the instructions for those shapes; later ones only run them.
+    """
+
+    _MAX_PLANS = 64
+
+    def __init__(self, machine: VirtualMachine, program: Program) -> None:
+        self.machine = machine
+        self.program = program
+        self._plans: dict[Any, list[_Step]] = {}
+        self._spare = [None] * (program.registers - len(program.params))
+
+    def __call__(self, *args: object) -> Any:
+        """The result as a runtime tensor (or a tuple of them). Raises ``CallError`` before anything runs."""
+        params = self.program.params
+        if len(args) != len(params):
+            match_arguments(self.program.name, params, args)
+        values = [_accepted(param.struct_info, value) for param, value in zip(params, args, strict=True)]
+        registers: list[Any] = [*values, *self._spare]
+        for step in self._plan(values):
+            step(registers)
+        return self._own(registers[self.program.result])
+
+    def _plan(self, values: list[Any]) -> list[_Step]:
+        key = tuple([_kind(value) for value in values])
+        plan = self._plans.get(key)
+        if plan is None:
+            sizes = match_arguments(self.program.name, self.program.params, values)
+            for param, value in zip(self.program.params, values, strict=True):
+                self._require_dense(param.name_hint, value)
+            if len(self._plans) >= self._MAX_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            plan = self._plans[key] = [self._step(instruction, sizes) for instruction in self.program.code]
+        return plan
+
+    def _require_dense(self, place: str, value: Any) -> None:
+        if isinstance(value, tuple | list):
+            for i, item in enumerate(value):
+                self._require_dense(f"{place}[{i}]", item)
+        elif isinstance(value, NDArray) and not value.array.flags.c_contiguous:
+            raise CallError(
+                f"{self.program.name}: {place} must be dense and row-major, got strides {value.array.strides} "
+                f"for shape {value.shape}",
+                rule="call.layout",
+                hint=f"np.ascontiguousarray({place}) makes a dense copy",
+            )
+
+    def _step(self, instruction: Instruction, sizes: Sizes) -> _Step:
+        if isinstance(instruction, Allocate):
+            return _allocate(instruction, sizes, self.program.name)
+        if isinstance(instruction, LoadConstant):
+            return _put(instruction.to, self.machine.constants[instruction.index])
+        if isinstance(instruction, MakeShape):
+            return _put(instruction.to, tuple([evaluate(value, sizes) for value in instruction.values]))
+        if isinstance(instruction, MakeTuple):
+            return _make_tuple(instruction)
+        if isinstance(instruction, GetField):
+            return _get_field(instruction)
+        function = self.machine.functions[instruction.name, instruction.packed]
+        return _invoke(function, instruction.args, tuple([evaluate(value, sizes) for value in instruction.scalars]))
+
+    def _own(self, result: Any) -> Any:
+        """``result`` with copies of the machine's own constants, which the caller must not get hold of."""
+        if isinstance(result, tuple):
+            return tuple([self._own(item) for item in result])
+        return tensor(result) if any(result is constant for constant in self.machine.constants) else result
+
+
+_Step = Callable[[list[Any]], None]
+"""One planned instruction: changes the registers."""
+
+
+def _allocate(instruction: Allocate, sizes: Sizes, program: str) -> _Step:
+    to, dtype = instruction.to, dt.numpy_dtype(instruction.dtype)
+    shape = tuple([evaluate(extent, sizes) for extent in instruction.shape])
+    if any(extent < 0 for extent in shape):
+        raise CallError(f"{program}: a result would have the shape {shape}", rule="call.shape")
+
+    def step(registers: list[Any]) -> None:
+        registers[to] = NDArray(np.empty(shape, dtype))
+
+    return step
+
+
+def _put(to: int, value: object) -> _Step:
+    def step(registers: list[Any]) -> None:
+        registers[to] = value
+
+    return step
+
+
+def _make_tuple(instruction: MakeTuple) -> _Step:
+    to, fields = instruction.to, instruction.fields
+
+    def step(registers: list[Any]) -> None:
+        registers[to] = tuple([registers[source] for source in fields])
+
+    return step
+
+
+def _get_field(instruction: GetField) -> _Step:
+    to, source, index = instruction.to, instruction.source, instruction.index
+
+    def step(registers: list[Any]) -> None:
+        registers[to] = registers[source][index]
+
+    return step
+
+
+def _invoke(function: Callable[..., object], args: tuple[int, ...], scalars: tuple[int, ...]) -> _Step:
+    def step(registers: list[Any]) -> None:
+        function(*[registers[source] for source in args], *scalars)
+
+    return step
+
+
+def _packed(name: str) -> Callable[..., object]:
+    function: Callable[..., object] | None = get_global_func(name, allow_missing=True)
+    if function is None:
+        raise MlcrefError(
+            f"the program calls {name!r}, which is neither a function of the module nor registered",
+            rule="vm.packed",
+            hint=f'register it first: @mlcref.register_global_func("{name}")',
+        )
+    return function
+
+
+def _devices(device: Device | Sequence[Device] | None) -> tuple[Device, ...]:
+    if device is None:
+        return (cpu(),)
+    return (device,) if isinstance(device, Device) else tuple(device)
+
+
+def _accepted(info: graph.StructInfo, value: Any) -> Any:
+    """A tensor argument as a runtime tensor that shares its memory; anything else as it is."""
+    if isinstance(value, NDArray):
+        return value
+    if isinstance(info, graph.TupleStructInfo) and isinstance(value, tuple | list) and len(value) == len(info.fields):
+        return tuple([_accepted(field_info, item) for field_info, item in zip(info.fields, value, strict=True)])
+    if not isinstance(info, graph.TensorStructInfo):
+        return value
+    if isinstance(value, np.ndarray):
+        return NDArray(value.view(np.ndarray))
+    if not hasattr(value, "__dlpack__"):
+        return value
+    try:
+        return NDArray(np.from_dlpack(value))
+    except (BufferError, RuntimeError, TypeError) as reason:
+        message = f"the memory of a {type(value).__name__} cannot be shared: {reason}"
+        raise CallError(message, rule="call.type", hint="pass a host tensor, or a numpy array") from reason
+
+
+def _kind(value: Any) -> Any:
+    """What the plan of a call depends on."""
+    if isinstance(value, NDArray):
+        array = value.array
+        return array.shape, array.dtype, array.flags.c_contiguous
+    if isinstance(value, tuple | list):
+        return tuple([_kind(item) for item in value])
+    return value if isinstance(value, int) else type(value)
