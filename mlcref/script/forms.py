@@ -1,0 +1,221 @@
+"""What the statement-level names of ``T`` evaluate to: plain records that the parser turns into statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlcref import dtype as dt
+from mlcref.errors import TypeMismatch
+from mlcref.ir import (
+    Add, Buffer, BufferLoad, BufferRegion, Const, Expr, ExprLike, Ramp, Range, Sub, as_expr, binary, constant,
+    structural_equal,
+)  # fmt: skip
+from mlcref.ir.expr import match_types
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """One loop (``T.serial`` …) or several (``T.grid``)."""
+
+    kind: str
+    ranges: tuple[Range, ...]
+    thread: str | None = None
+    annotations: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHeader:
+    """``T.block(name)``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """``T.init()``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """``T.axis.…``: iterator types, domains (None: the range of the loop bound to it) and bound values."""
+
+    iter_types: tuple[str, ...]
+    domains: tuple[Range | None, ...]
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``T.reads`` or ``T.writes``."""
+
+    field: str
+    regions: tuple[BufferRegion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """``T.where``."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """``T.func_attr`` (``of`` is "function") or ``T.block_attr`` ("block")."""
+
+    of: str
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """``T.alloc_buffer``; ``block`` when the spelling says that it is a block's."""
+
+    buffer: Buffer
+    block: bool
+    annotations: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """``T.decl_buffer(…, data=source.data)``."""
+
+    buffer: Buffer
+    source: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """``T.match_buffer`` of a handle parameter or of a region."""
+
+    buffer: Buffer
+    source: HandleParameter | BufferRegion
+
+
+@dataclass(frozen=True, slots=True)
+class HandleParameter:
+    """A parameter ``a: T.handle``, to be matched."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """``T.LetStmt(value)``, ``T.bind(value)``."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """``T.attr(target, key, value)``."""
+
+    target: Expr | None
+    key: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """``T.Assert(condition, message)``."""
+
+    condition: Expr
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """``T.evaluate(value)``."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class MetaValue:
+    """``T.meta_var(value)``: a name for a value of the parser, not of the program."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DataOf:
+    """``A.data``: the memory of a buffer."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class BufferSlice:
+    """``A[i, 0:16]``: a region where one is asked for, a vector load elsewhere."""
+
+    region: BufferRegion
+    sliced: tuple[bool, ...]
+    step: int = 1
+
+    def as_expr(self) -> Expr:
+        """The vector load that this is in an expression."""
+        return BufferLoad(self.region.buffer, self.indices())
+
+    def indices(self) -> tuple[Expr, ...]:
+        """Indices with a ramp in place of the slice."""
+        return tuple(
+            _ramp(dim, self.step) if sliced else dim.min
+            for dim, sliced in zip(self.region.region, self.sliced, strict=True)
+        )
+
+
+def _ramp(dim: Range, step: int) -> Expr:
+    extent = constant(dim.extent)
+    if extent is None or extent < 1:
+        raise TypeMismatch(
+            "a slice outside T.reads, T.writes and T.match_buffer is a vector: its length must be a constant"
+        )
+    lanes = -(-extent // step)
+    return dim.min if lanes == 1 else Ramp(dim.min, Const(step, dim.min.dtype), lanes)
+
+
+def span(start: ExprLike, stop: ExprLike) -> Range:
+    """The range from ``start`` up to ``stop``, both in one integer type. The inverse of :func:`stop_of`."""
+    low, high = match_types(start, stop)
+    if not dt.is_integer(low.dtype):
+        raise TypeMismatch(f"a range counts integers, not {low.dtype}")
+    if constant(low) == 0:
+        return Range(low, high)
+    if isinstance(high, Add) and structural_equal(high.a, low):
+        return Range(low, high.b)
+    return Range(low, binary(Sub, high, low))
+
+
+def stop_of(dim: Range) -> Expr:
+    """The expression for the end of a range from which :func:`span` finds the same range again."""
+    low, extent = dim.min, dim.extent
+    if constant(low) == 0:
+        return extent
+    if isinstance(extent, Sub) and structural_equal(extent.b, low):
+        whole = extent.a
+        if not isinstance(low, Const) and not (isinstance(whole, Add) and structural_equal(whole.a, low)):
+            return whole
+    return binary(Add, low, extent)
+
+
+def point(index: ExprLike) -> Range:
+    """The range of one index."""
+    expr = as_expr(index)
+    return Range(expr, Const(1, expr.dtype))
+
+
+def region_of(value: Any) -> BufferRegion:
+    """The region that ``A``, ``A[i, j]`` or ``A[i, 0:16]`` stands for."""
+    if isinstance(value, BufferRegion):
+        return value
+    if isinstance(value, BufferSlice):
+        if value.step != 1:
+            raise TypeMismatch("the slices of a region have no step")
+        return value.region
+    if isinstance(value, Buffer):
+        return BufferRegion(value, tuple(Range(Const(0, extent.dtype), extent) for extent in value.shape))
+    if isinstance(value, BufferLoad):
+        return BufferRegion(value.buffer, tuple(point(index) for index in value.indices))
+    raise TypeMismatch(f"{type(value).__name__} is no region of a buffer", hint="write A, A[i, j] or A[i, 0:16]")

@@ -1,0 +1,233 @@
+"""From decorated Python objects and from texts to modules and functions."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from types import FrameType, ModuleType
+from typing import Any
+
+from mlcref.errors import ScriptError
+from mlcref.ir import BaseFunc, IRModule, PrimFunc
+from mlcref.script.dialects import DIALECTS
+from mlcref.script.parse_expr import Evaluator
+from mlcref.script.parse_function import FunctionParser
+from mlcref.script.parse_bind import FunctionOptions
+from mlcref.script.registry import default_names, function_parser, namespaces
+from mlcref.script.scope import Scope
+from mlcref.script.source import Source, class_definition_of, definition_of
+
+_DECORATOR_OPTIONS = {"private", "s_tir", "check_well_formed"}
+
+
+def prim_func(func: Any = None, /, *, private: bool = False, s_tir: bool = True, check_well_formed: bool = True) -> Any:
+    """Decorator: the tensor program that a Python function spells. In a class it waits for :func:`ir_module`.
+
+    ``private`` leaves out the global symbol; ``s_tir=False`` reads a flat function, without blocks;
+    ``check_well_formed`` checks the invariants of the IR. Raises ``ScriptError``.
+    """
+    return _decorator(func, FunctionOptions(private, s_tir, check_well_formed))
+
+
+def tirx_prim_func(
+    func: Any = None, /, *, private: bool = False, s_tir: bool = False, check_well_formed: bool = True
+) -> Any:
+    """:func:`prim_func` as TVM main spells it: flat unless ``s_tir=True``."""
+    return _decorator(func, FunctionOptions(private, s_tir, check_well_formed))
+
+
+def _decorator(func: Any, options: FunctionOptions) -> Any:
+    def parse_one(function: Callable[..., Any]) -> Any:
+        if in_class(function):
+            return function
+        node, source = definition_of(function)
+        return FunctionParser(source, environment(function), options).function(node)
+
+    return parse_one if func is None else parse_one(func)
+
+
+def in_class(function: Callable[..., Any]) -> bool:
+    """Is ``function`` being defined in a class body?"""
+    outer = function.__qualname__.rpartition(".")[0]
+    return bool(outer) and not outer.endswith("<locals>")
+
+
+def ir_module(cls: type | None = None, /, *, check_well_formed: bool = True) -> Any:
+    """Decorator: the module whose functions a class spells. Raises ``ScriptError``."""
+
+    def parse_class(cls: type) -> IRModule:
+        members = [member for member in vars(cls).values() if inspect.isfunction(member)]
+        if not members:
+            return IRModule({})
+        node, source = class_definition_of(cls, members[0])
+        return _parse_module(node, source, environment(members[0]), check_well_formed)
+
+    return parse_class if cls is None else parse_class(cls)
+
+
+def environment(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The names that a script in ``function`` can use: its closure, what is local where it is defined, its globals."""
+    closure = inspect.getclosurevars(function).nonlocals
+    frames: list[dict[str, Any]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(__package__ + "."):
+        frame = frame.f_back
+    while frame is not None and frame.f_globals is function.__globals__:
+        frames.append(dict(frame.f_locals))
+        frame = frame.f_back
+    return ChainMap(dict(closure), *frames, function.__globals__)
+
+
+def from_source(text: str, env: Mapping[str, Any] | None = None, filename: str = "<script>") -> Any:
+    """The module or function that ``text`` defines. The text is read, never executed.
+
+    The text has one class or one function, after imports of ``tir``, ``ir``, ``relax`` from a package's ``script`` and
+    assignments of constants. ``env`` has further names. Raises ``ScriptError``.
+
+    >>> func = from_source('''
+    ... @T.prim_func
+    ... def main(A: T.Buffer((4,), "float32")):
+    ...     for i in range(4):
+    ...         A[i] = 0.0
+    ... ''')
+    >>> func.name
+    'main'
+    """
+    source = Source(text, filename)
+    names = {**default_names(), **_commented_imports(source)}
+    scope = Scope(ChainMap(names, dict(env or {})))
+    found: list[Any] = []
+    for node in source.parse().body:
+        if isinstance(node, ast.ClassDef):
+            found.append(_parse_module(node, source, scope.env, True))
+        elif isinstance(node, ast.FunctionDef):
+            found.append(_parse_function(node, source, scope.env, ()))
+        else:
+            _preamble(node, source, scope, names)
+    if len(found) != 1:
+        raise ScriptError(
+            f"the text defines {len(found)} functions and classes, one is expected", filename=filename, line=1,
+            column=1,
+            rule="script.source", hint="put several functions into a class under @I.ir_module",
+        )  # fmt: skip
+    return found[0]
+
+
+def parse(program: str, extra_vars: Mapping[str, Any] | None = None) -> Any:
+    """:func:`from_source` under TVM's name."""
+    return from_source(program, extra_vars)
+
+
+_COMMENTED_IMPORT = re.compile(r"# (from [\w.]*script import [\w ,]+)")
+
+
+def _commented_imports(source: Source) -> dict[str, Any]:
+    """What the comments that the printer writes above a program import."""
+    names: dict[str, Any] = {}
+    for line in source.lines:
+        match = _COMMENTED_IMPORT.fullmatch(line.strip())
+        if match:
+            names.update(_imported(Source(match[1], source.filename).parse().body[0]))
+        elif line and not line.startswith("#"):
+            break
+    return names
+
+
+def _imported(node: ast.stmt) -> dict[str, Any]:
+    """Namespaces that ``from <package>.script import tir as T, …`` brings; empty for other statements."""
+    if not isinstance(node, ast.ImportFrom) or (node.module or "").rpartition(".")[2] != "script":
+        return {}
+    return {a.asname or a.name: namespaces()[a.name] for a in node.names if a.name in namespaces()}
+
+
+def _preamble(node: ast.stmt, source: Source, scope: Scope, names: dict[str, Any]) -> None:
+    """A statement before the definition: an import, a docstring or the assignment of a constant."""
+    names.update(_imported(node))
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        names[node.targets[0].id] = Evaluator(source, scope).value(node.value)
+    elif not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
+        raise source.error(
+            node, "a text has imports, constants and one definition", "this text is read, never executed"
+        )
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _parse_module(node: ast.ClassDef, source: Source, env: Mapping[str, Any], check_well_formed: bool) -> IRModule:
+    """The module that a class spells."""
+    names = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+    functions: dict[str, BaseFunc] = {}
+    attrs: dict[str, Any] = {}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef):
+            if part.name in functions:
+                raise source.error(part, f"the module has two functions called {part.name}")
+            functions[part.name] = _parse_function(part, source, env, names, check_well_formed)
+        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            attrs.update(Evaluator(source, Scope(env)).value(part.value) or {})
+        elif not isinstance(part, ast.Pass) and not _is_docstring(part):
+            raise source.unsupported(part, f"{type(part).__name__} in the body of a module")
+    return IRModule(functions, attrs)
+
+
+def _parse_function(
+    node: ast.FunctionDef,
+    source: Source,
+    env: Mapping[str, Any],
+    names: list[str] | tuple[()],
+    check_well_formed: bool = True,
+) -> BaseFunc:
+    """One function, by the parser that its decorator names."""
+    if not node.decorator_list:
+        raise source.error(node, f"{node.name} has no decorator", "write @T.prim_func or @R.function above it")
+    decorator = node.decorator_list[-1]
+    call = decorator if isinstance(decorator, ast.Call) else None
+    path = call.func if call else decorator
+    if not isinstance(path, ast.Attribute):
+        raise source.error(decorator, f"unknown decorator {ast.unparse(path)}", "write @T.prim_func or @R.function")
+    namespace = _namespace_of(path.value, env)
+    if path.attr == "prim_func":
+        return _parse_prim_func(
+            node, source, env, FunctionOptions(**_options(call, source, env, namespace, check_well_formed))
+        )
+    parser = function_parser(namespace)
+    if path.attr != "function" or parser is None:
+        raise source.unsupported(decorator, f"functions decorated with {ast.unparse(path)}")
+    return parser(node, env, source, names)
+
+
+def _parse_prim_func(
+    node: ast.FunctionDef, source: Source, env: Mapping[str, Any], options: FunctionOptions
+) -> PrimFunc:
+    return FunctionParser(source, env, options).function(node)
+
+
+def _namespace_of(node: ast.expr, env: Mapping[str, Any]) -> str:
+    """The name of the namespace that a decorator's prefix means: "tir", "tirx", "relax"."""
+    value = env.get(node.id) if isinstance(node, ast.Name) else None
+    for name, module in namespaces().items():
+        if value is module:
+            return name
+    if isinstance(value, ModuleType):
+        return value.__name__.rpartition(".")[2]
+    return ast.unparse(node).rpartition(".")[2]
+
+
+def _options(
+    call: ast.Call | None, source: Source, env: Mapping[str, Any], namespace: str, check_well_formed: bool
+) -> dict[str, bool]:
+    """The options of a decorator; what it does not say is the dialect's default."""
+    schedulable = DIALECTS.get(namespace, DIALECTS["tir"]).schedulable_default
+    options = {"s_tir": schedulable, "check_well_formed": check_well_formed}
+    for keyword in call.keywords if call else ():
+        if keyword.arg not in _DECORATOR_OPTIONS:
+            raise source.unsupported(keyword.value, f"option {keyword.arg} of a function")
+        options[keyword.arg] = bool(Evaluator(source, Scope(env)).value(keyword.value))
+    options["schedulable"] = options.pop("s_tir")
+    return options

@@ -1,0 +1,251 @@
+"""What names mean in a tensor program: assignments, lets, allocations, block iterators."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlcref import ir
+from mlcref.ir import Attrs, Buffer, BufferRegion, Expr, IterVar, MatchBufferRegion, Node, Range, Stmt, Var
+from mlcref.ir.base import FIELDS
+from mlcref.script import forms
+from mlcref.script.parse_expr import Evaluator, symbolic
+from mlcref.script.scope import Scope
+from mlcref.script.source import Source
+from mlcref.script.type_names import DataTypeName, LetName
+
+Wrapper = Callable[[Stmt], Stmt]
+"""Puts the statements that follow under a statement that binds a name for them."""
+
+
+@dataclass
+class BlockParts:
+    """What the statements of a block say about it."""
+
+    name: str
+    node: ast.AST
+    iter_vars: list[IterVar] = field(default_factory=list)
+    values: list[Expr] = field(default_factory=list)
+    predicate: tuple[Expr, ...] = ()
+    alloc_buffers: list[Buffer] = field(default_factory=list)
+    match_buffers: list[MatchBufferRegion] = field(default_factory=list)
+    regions: dict[str, tuple[BufferRegion, ...]] = field(default_factory=dict)
+    init: Stmt | None = None
+    annotations: dict[str, Any] = field(default_factory=dict)
+    mismatches: list[tuple[ast.AST, str, bool]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FunctionOptions:
+    """What the decorator of a function says."""
+
+    private: bool = False
+    schedulable: bool = True
+    check_well_formed: bool = True
+
+
+class NameBinder:
+    """The state of parsing one function, and what it means to bind a name."""
+
+    def __init__(self, source: Source, env: Mapping[str, Any], options: FunctionOptions) -> None:
+        self.source = source
+        self.options = options
+        self.scope = Scope(env)
+        self.evaluate = Evaluator(source, self.scope)
+        self.params: dict[str, Buffer | Var | None] = {}
+        self.attrs: dict[str, Any] = {}
+        self.ranges: dict[Var, Range] = {}
+        self.blocks: list[BlockParts] = []
+        self.origin: dict[Node, ast.AST] = {}
+        self.lets: set[Var] = set()
+
+    def assign(self, node: ast.Assign) -> Stmt | Wrapper | None:
+        if len(node.targets) != 1:
+            raise self.source.unsupported(node, "a chained assignment")
+        target = node.targets[0]
+        value = self.evaluate.value(node.value)
+        if isinstance(target, ast.Subscript):
+            return self.store(target, value, node)
+        return self.bind(target, value, node)
+
+    def annotated(self, node: ast.AnnAssign) -> Wrapper | None:
+        """``x: T.int32 = e`` and ``n: T.int64``."""
+        if not isinstance(node.target, ast.Name):
+            raise self.source.error(node.target, "a name is expected here")
+        annotation = self.evaluate.value(node.annotation)
+        if isinstance(annotation, LetName) and node.value is not None:
+            return self.let(node.target, self.evaluate.expr(node.value), node)
+        if not isinstance(annotation, DataTypeName):
+            raise self.source.error(node.annotation, f"{ast.unparse(node.annotation)} is no data type")
+        if node.value is None:
+            self.scope.define(node.target.id, Var(node.target.id, annotation.dtype))
+            return None
+        value = self.evaluate.build(node.value, ir.cast, annotation.dtype, self.evaluate.value(node.value))
+        return self.let(node.target, value, node)
+
+    def augmented(self, node: ast.AugAssign) -> Stmt | Wrapper | None:
+        current = self.evaluate.value(node.target)
+        value = self.evaluate.arithmetic(node, node.op, current, self.evaluate.value(node.value))
+        if isinstance(node.target, ast.Subscript):
+            return self.store(node.target, value, node)
+        return self.bind(node.target, value, node)
+
+    def store(self, target: ast.Subscript, value: Any, node: ast.stmt) -> Stmt:
+        place = self.evaluate.value(target)
+        if isinstance(place, forms.BufferSlice):
+            indices = self.evaluate.build(target, place.indices)
+            place = ir.BufferLoad(place.region.buffer, indices)
+        if not isinstance(place, ir.BufferLoad):
+            raise self.source.error(target, "only an element of a buffer can be stored to")
+        converted = self.evaluate.build(node, ir.cast, place.dtype, value)
+        return ir.BufferStore(place.buffer, converted, place.indices)
+
+    def bind(self, target: ast.expr, value: Any, node: ast.stmt) -> Wrapper | None:
+        """What ``target = value`` means for the statements that follow."""
+        if isinstance(value, forms.Axes):
+            self.axes(target, value, node)
+            return None
+        if isinstance(target, ast.Tuple | ast.List):
+            return self.bind_each(target, value, node)
+        if not isinstance(target, ast.Name):
+            raise self.source.error(target, "a name or an element of a buffer is expected here")
+        handler = _BIND.get(type(value))
+        if handler is not None:
+            return handler(self, target.id, value, node)
+        if isinstance(value, Var) and not value.name:
+            self.scope.define(target.id, Var(target.id, value.dtype))
+            return None
+        if symbolic(value) or isinstance(value, bool | int | float):
+            return self.let(target, self.evaluate.build(node, ir.as_expr, value), node)
+        if isinstance(value, Buffer | str | tuple | list | Mapping):
+            self.scope.define(target.id, value)
+            return None
+        raise self.source.error(node, f"a {type(value).__name__} cannot be bound to a name")
+
+    def bind_each(self, target: ast.Tuple | ast.List, value: Any, node: ast.stmt) -> Wrapper:
+        if not isinstance(value, tuple | list) or len(value) != len(target.elts):
+            raise self.source.error(target, f"{len(target.elts)} names for {_count(value)} values")
+        wrappers = [self.bind(part, item, node) for part, item in zip(target.elts, value, strict=True)]
+        return lambda body: fold([*(w for w in wrappers if w is not None), body])
+
+    def let(self, target: ast.Name, value: Expr, node: ast.stmt) -> Wrapper:
+        if self.scope.outer(target.id) in self.lets:
+            what = f"{target.id} is bound outside of this statement list and keeps its value there"
+            hint = f"give this value another name, or keep it in a buffer: {target.id} = T.alloc_buffer((1,), ...)"
+            raise self.source.error(node, what, hint, rule="script.let")
+        var = Var(target.id, value.dtype)
+        self.lets.add(var)
+        self.scope.define(target.id, var)
+        return lambda body: ir.LetStmt(var, value, body)
+
+    def bind_let(self, name: str, value: forms.Binding, node: ast.stmt) -> Wrapper:
+        return self.let(ast.copy_location(ast.Name(name), node), value.value, node)
+
+    def bind_meta(self, name: str, value: forms.MetaValue, node: ast.stmt) -> None:
+        self.scope.define(name, value.value)
+
+    def bind_allocation(self, name: str, value: forms.Allocation, node: ast.stmt) -> Wrapper | None:
+        buffer = named(value.buffer, name)
+        self.scope.define(name, buffer)
+        if not self.options.schedulable:
+            if value.block:
+                raise self.source.error(
+                    node, "a block allocation in a flat function", "use T.alloc_buffer", rule="script.flat"
+                )
+            return lambda body: ir.AllocBuffer(buffer, body, Attrs(value.annotations))
+        if value.annotations:
+            raise self.source.unsupported(node, "annotations of a block's allocation")
+        self.blocks[-1].alloc_buffers.append(buffer)
+        return None
+
+    def bind_declaration(self, name: str, value: forms.Declaration, node: ast.stmt) -> Wrapper:
+        buffer = named(value.buffer, name)
+        self.scope.define(name, buffer)
+        return lambda body: ir.DeclBuffer(buffer, value.source, body)
+
+    def bind_match(self, name: str, value: forms.Match, node: ast.stmt) -> None:
+        buffer = named(value.buffer, name)
+        self.scope.define(name, buffer)
+        source = value.source
+        if isinstance(source, BufferRegion):
+            self.blocks[-1].match_buffers.append(MatchBufferRegion(buffer, source))
+        elif self.params[source.name] is not None:
+            raise self.source.error(node, f"{source.name} is matched to a buffer already")
+        else:
+            self.params[source.name] = buffer
+
+    def target_names(self, node: ast.expr) -> list[str]:
+        parts = node.elts if isinstance(node, ast.Tuple | ast.List) else [node]
+        for part in parts:
+            if not isinstance(part, ast.Name):
+                raise self.source.error(part, "a name is expected here")
+        return [part.id for part in parts if isinstance(part, ast.Name)]
+
+    def axes(self, target: ast.expr, value: forms.Axes, node: ast.stmt) -> None:
+        """``vi = T.axis.spatial(128, i)``, ``vi, vj = T.axis.remap("SS", [i, j])``."""
+        names = self.target_names(target)
+        if len(self.blocks) == 1:
+            raise self.source.error(node, "T.axis stands outside of a block")
+        if len(names) != len(value.values):
+            raise self.source.error(target, f"{len(names)} names for {len(value.values)} iterators")
+        for name, kind, domain, binding in zip(names, value.iter_types, value.domains, value.values, strict=True):
+            self.axis(name, kind, domain, binding, node)
+
+    def axis(self, name: str, kind: str, domain: Range | None, binding: Expr, node: ast.stmt) -> None:
+        loop = self.ranges.get(binding) if isinstance(binding, Var) else None
+        if domain is None:
+            if loop is None:
+                what = f"T.axis.remap: {_name_of(binding)} is no loop variable"
+                raise self.source.error(node, what, "use T.axis.spatial with a domain")
+            domain = Range(loop.min, loop.extent)
+        parts = self.blocks[-1]
+        var = Var(name, domain.extent.dtype)
+        self.scope.define(name, var)
+        parts.iter_vars.append(IterVar(var, domain, kind))
+        parts.values.append(binding)
+        if loop is not None:
+            self.compare_extents(name, domain, binding, loop, node)
+
+    def compare_extents(self, name: str, domain: Range, binding: Expr, loop: Range, node: ast.stmt) -> None:
+        extent, domain_extent = ir.constant(loop.extent), ir.constant(domain.extent)
+        if extent is None or domain_extent is None or extent == domain_extent:
+            return
+        what = f"loop {_name_of(binding)} has extent {extent} but axis {name} has domain {domain_extent}"
+        self.blocks[-1].mismatches.append((getattr(node, "value", node), what, extent > domain_extent))
+
+
+def fold(parts: Sequence[Stmt | Wrapper]) -> Stmt:
+    """One statement: each wrapper goes around what follows it."""
+    following: list[Stmt] = []
+    for part in reversed(parts):
+        if isinstance(part, Node):
+            following.insert(0, part)
+        else:
+            following = [part(_sequence(following))]
+    return _sequence(following)
+
+
+def _sequence(stmts: list[Stmt]) -> Stmt:
+    return ir.seq(*stmts) if stmts else ir.Evaluate(ir.Const(0))
+
+
+def named(buffer: Buffer, name: str) -> Buffer:
+    """A new buffer like ``buffer`` under ``name``."""
+    return Buffer(name, *[getattr(buffer, field_name) for field_name, _, _ in FIELDS[Buffer][1:]])
+
+
+def _name_of(value: Any) -> str:
+    return value.name if isinstance(value, Var) else ast.unparse(value) if isinstance(value, ast.AST) else str(value)
+
+
+def _count(value: Any) -> str:
+    return str(len(value)) if isinstance(value, tuple | list) else "one"
+
+
+_BIND: dict[type, Callable[[NameBinder, str, Any, Any], Wrapper | None]] = {
+    forms.Binding: NameBinder.bind_let, forms.MetaValue: NameBinder.bind_meta,
+    forms.Allocation: NameBinder.bind_allocation, forms.Declaration: NameBinder.bind_declaration,
+    forms.Match: NameBinder.bind_match,
+}  # fmt: skip

@@ -1,0 +1,258 @@
+"""The names of ``T`` for statements: loops, blocks, buffers, attributes. They make records of ``script.forms``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlcref.errors import TypeMismatch
+from mlcref.ir import ExprLike, Range, Target, Var, as_expr, cast
+from mlcref.script import forms
+from mlcref.script.type_names import dtype_of, new_buffer
+
+Annotations = Mapping[str, Any] | None
+
+
+def grid(*extents: Any) -> forms.Loops:
+    """A nest of serial loops from zero; an extent may be a pair ``(start, stop)``."""
+    pairs = [extent if isinstance(extent, tuple) else (0, extent) for extent in extents]
+    return forms.Loops("serial", tuple(forms.span(*pair) for pair in pairs))
+
+
+def _loop(kind: str, start: ExprLike, stop: Any, annotations: Annotations, thread: str | None = None) -> forms.Loops:
+    low, high = (0, start) if stop is None else (start, stop)
+    return forms.Loops(kind, (forms.span(low, high),), thread, annotations)
+
+
+def serial(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+    """A serial loop from ``start`` (0 when there is one argument) up to ``stop``."""
+    return _loop("serial", start, stop, annotations)
+
+
+def parallel(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+    """A loop whose iterations may run at the same time."""
+    return _loop("parallel", start, stop, annotations)
+
+
+def vectorized(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+    """A loop whose iterations become the lanes of a vector."""
+    return _loop("vectorized", start, stop, annotations)
+
+
+def unroll(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+    """A loop that is written out."""
+    return _loop("unrolled", start, stop, annotations)
+
+
+def thread_binding(
+    start: ExprLike, stop: Any = None, thread: str | None = None, *, annotations: Annotations = None
+) -> forms.Loops:
+    """A loop bound to a thread axis: ``T.thread_binding(16, thread="blockIdx.x")``."""
+    if isinstance(stop, str):
+        stop, thread = None, stop
+    if not isinstance(thread, str):
+        raise TypeMismatch("T.thread_binding needs a thread axis", hint='write thread="blockIdx.x"')
+    return _loop("thread_binding", start, stop, annotations, thread)
+
+
+def block(name: str = "", no_realize: bool = False) -> forms.BlockHeader:
+    """A block: ``with T.block("C"):``."""
+    if no_realize:
+        raise TypeMismatch("T.block(no_realize=True) is not supported: every block has bound iterators")
+    return forms.BlockHeader(name)
+
+
+def init() -> forms.Init:
+    """The initialisation of a reduction block: ``with T.init():``."""
+    return forms.Init()
+
+
+def reads(*regions: Any) -> forms.Access:
+    """What a block reads: ``T.reads(A[vi, 0:16], B)``."""
+    return forms.Access("reads", _regions(regions))
+
+
+def writes(*regions: Any) -> forms.Access:
+    """What a block writes."""
+    return forms.Access("writes", _regions(regions))
+
+
+def _regions(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    flat = [part for item in items for part in (item if isinstance(item, tuple | list) else (item,))]
+    return tuple(forms.region_of(part) for part in flat)
+
+
+def where(condition: ExprLike) -> forms.Where:
+    """The instances in which a block runs."""
+    return forms.Where(as_expr(condition))
+
+
+def func_attr(attrs: Mapping[str, Any]) -> forms.Attributes:
+    """Attributes of the function."""
+    return forms.Attributes("function", attrs)
+
+
+def block_attr(attrs: Mapping[str, Any]) -> forms.Attributes:
+    """Annotations of the block."""
+    return forms.Attributes("block", attrs)
+
+
+def alloc_buffer(
+    shape: Any, dtype: Any = "float32", data: None = None, strides: Any = None, elem_offset: Any = None, scope: str =
+    "global",
+    align: int = 0, offset_factor: int = 0, *, annotations: Annotations = None,
+) -> forms.Allocation:  # fmt: skip
+    """A buffer of the block around it; in a flat function, of the statements that follow."""
+    _no_data(data)
+    return forms.Allocation(
+        new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor), False, annotations
+    )
+
+
+def sblock_alloc_buffer(
+    shape: Any, dtype: Any = "float32", data: None = None, strides: Any = None, elem_offset: Any = None, scope: str =
+    "global",
+    align: int = 0, offset_factor: int = 0,
+) -> forms.Allocation:  # fmt: skip
+    """A buffer of the block around it."""
+    _no_data(data)
+    return forms.Allocation(new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor), True)
+
+
+def _no_data(data: Any) -> None:
+    if data is not None:
+        raise TypeMismatch("an allocation has memory of its own: data= is for T.decl_buffer")
+
+
+def decl_buffer(
+    shape: Any, dtype: Any = "float32", data: Any = None, strides: Any = None, elem_offset: Any = None, scope: str =
+    "global",
+    align: int = 0, offset_factor: int = 0,
+) -> forms.Declaration | forms.Allocation:  # fmt: skip
+    """Another view of a buffer's memory: ``B = T.decl_buffer((64,), data=A.data)``; without ``data``, an allocation."""
+    buffer = new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor)
+    if data is None:
+        return forms.Allocation(buffer, False)
+    if not isinstance(data, forms.DataOf):
+        raise TypeMismatch("data= must be the memory of a buffer", hint="write data=A.data")
+    return forms.Declaration(buffer, data.buffer)
+
+
+def match_buffer(
+    param: Any, shape: Any = None, dtype: Any = None, data: None = None, strides: Any = None, elem_offset: Any = None,
+    scope: str = "global", align: int = 0, offset_factor: int = 0, buffer_type: str = "default",
+) -> forms.Match:  # fmt: skip
+    """The buffer behind a handle parameter, or a name for a region: ``T.match_buffer(A[0:16, 0:16], (16, 16))``."""
+    if data is not None or buffer_type not in ("default", ""):
+        raise TypeMismatch("T.match_buffer takes no data and no buffer_type here")
+    if isinstance(param, forms.HandleParameter):
+        if shape is None:
+            raise TypeMismatch(f"T.match_buffer({param.name}) needs a shape")
+        return forms.Match(
+            new_buffer(shape, dtype or "float32", strides, elem_offset, scope, align, offset_factor), param
+        )
+    source = forms.region_of(param)
+    extents = tuple(dim.extent for dim in source.region) if shape is None else shape
+    element = source.buffer.type if dtype is None else dtype_of(dtype)
+    return forms.Match(new_buffer(extents, element, strides, elem_offset, scope, align, offset_factor), source)
+
+
+def evaluate(value: ExprLike) -> forms.Evaluation:
+    """Evaluate an expression for its effect."""
+    return forms.Evaluation(as_expr(value))
+
+
+def bind(value: ExprLike, var: Any = None) -> forms.Binding:
+    """``x = T.bind(value)``: a variable for the statements that follow."""
+    if var is not None:
+        raise TypeMismatch("the variable of a let is the name it is assigned to", hint="write x = T.bind(value)")
+    return forms.Binding(as_expr(value))
+
+
+def attr(node: Any, attr_key: str, value: ExprLike) -> forms.Attribute:
+    """An attribute of the statements under it: ``with T.attr(x, "pragma_unroll", 1):``."""
+    target = None if isinstance(node, int) else node
+    if target is not None and not isinstance(target, Var):
+        raise TypeMismatch("T.attr applies to a variable or to None")
+    return forms.Attribute(target, attr_key, as_expr(value))
+
+
+def Assert(condition: ExprLike, message: str = "") -> forms.Assertion:
+    """Stop with ``message`` unless ``condition`` holds."""
+    return forms.Assertion(as_expr(condition), message)
+
+
+def meta_var(value: Any) -> forms.MetaValue:
+    """A name for a value of the parser: ``x = T.meta_var(4)`` binds no variable of the program."""
+    return forms.MetaValue(value)
+
+
+def var(dtype: Any, name: str = "") -> Var:
+    """A new variable: ``n = T.var("int64")``."""
+    return Var(name, dtype_of(dtype))
+
+
+def target(spec: Any, host: Any = None) -> Target:
+    """A compilation target, as an attribute of a function."""
+    if host is not None:
+        raise TypeMismatch("T.target takes no host: the host part is always this machine")
+    return Target(spec)
+
+
+def spatial(dom: Any, binding: ExprLike, dtype: Any = None) -> forms.Axes:
+    """A block iterator over which instances are independent: ``vi = T.axis.spatial(128, i)``."""
+    return _axis("spatial", dom, binding, dtype)
+
+
+def reduce(dom: Any, binding: ExprLike, dtype: Any = None) -> forms.Axes:
+    """A block iterator of a reduction."""
+    return _axis("reduce", dom, binding, dtype)
+
+
+def scan(dom: Any, binding: ExprLike, dtype: Any = None) -> forms.Axes:
+    """A block iterator whose instances run in order."""
+    return _axis("scan", dom, binding, dtype)
+
+
+def opaque(dom: Any, binding: ExprLike, dtype: Any = None) -> forms.Axes:
+    """A block iterator of which nothing is known."""
+    return _axis("opaque", dom, binding, dtype)
+
+
+def _axis(kind: str, dom: Any, binding: ExprLike, dtype: Any) -> forms.Axes:
+    value = as_expr(binding)
+    low, high = dom if isinstance(dom, tuple | list) else (0, dom)
+    if isinstance(low, int) and isinstance(high, int):
+        low, high = as_expr(low, value.dtype), as_expr(high, value.dtype)
+    domain = forms.span(low, high)
+    if dtype is not None:
+        domain = Range(cast(dtype_of(dtype), domain.min), cast(dtype_of(dtype), domain.extent))
+    return forms.Axes((kind,), (domain,), (value,))
+
+
+_KINDS = {"S": "spatial", "R": "reduce", "O": "opaque"}
+
+
+def remap(kinds: str, bindings: Any) -> forms.Axes:
+    """Iterators bound to loops, with the loops' ranges as domains: ``vi, vk = T.axis.remap("SR", [i, k])``."""
+    values = tuple(bindings) if isinstance(bindings, tuple | list) else (bindings,)
+    if len(kinds) != len(values):
+        raise TypeMismatch(f"T.axis.remap: {len(kinds)} iterator types for {len(values)} loops")
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise TypeMismatch(f"T.axis.remap: unknown iterator type {kind!r}", hint="S is spatial, R is reduce")
+    for value in values:
+        if not isinstance(value, Var):
+            raise TypeMismatch(
+                "T.axis.remap binds iterators to loop variables", hint="use T.axis.spatial for an expression"
+            )
+    return forms.Axes(tuple(_KINDS[kind] for kind in kinds), (None,) * len(values), values)
+
+
+__all__ = [
+    "Assert", "alloc_buffer", "attr", "bind", "block", "block_attr", "decl_buffer", "evaluate", "func_attr", "grid",
+    "init",
+    "match_buffer", "meta_var", "parallel", "reads", "sblock_alloc_buffer", "serial", "target", "thread_binding",
+    "unroll", "var",
+    "vectorized", "where", "writes",
+]  # fmt: skip

@@ -1,0 +1,289 @@
+"""The printer's text parses back to a structurally equal program, in both dialects, and prints the same again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlcref import ir
+from mlcref.ir import Attrs, Buffer, BufferRegion, Const, Expr, IterVar, PrimFunc, Range, Stmt, Var
+from mlcref.script import from_source, print_script
+
+INTS = ("int32", "int64", "uint8")
+FLOATS = ("float32", "float16")
+ARITHMETIC = (ir.Add, ir.Sub, ir.Mul, ir.Min, ir.Max)
+WHOLE = (ir.FloorDiv, ir.FloorMod, ir.Div, ir.Mod)
+COMPARISONS = (ir.EQ, ir.NE, ir.LT, ir.LE, ir.GT, ir.GE)
+
+
+@dataclass
+class Names:
+    """What a generated program can use at some place."""
+
+    draw: Any
+    variables: list[Var] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    loops: int = 0
+
+    def one(self, *options: Any) -> Any:
+        return self.draw(st.sampled_from(options))
+
+    def inside(self, *variables: Var, buffers: tuple[Buffer, ...] = (), loops: int = 0) -> Names:
+        return Names(self.draw, [*self.variables, *variables], [*self.buffers, *buffers], self.loops + loops)
+
+
+def constant(names: Names, dtype: str) -> Expr:
+    if dtype == "bool":
+        return Const(names.one(True, False), "bool")
+    if dtype in FLOATS:
+        return ir.const(names.one(0.0, -0.0, 0.1, 1.5, float("inf"), -float("inf"), float("nan"), 1e-3), dtype)
+    low = 0 if dtype == "uint8" else -3
+    return Const(names.draw(st.integers(low, 9)), dtype)
+
+
+def expression(names: Names, dtype: str, depth: int) -> Expr:
+    known = [v for v in names.variables if v.type == dtype]
+    if depth == 0 or names.draw(st.integers(0, 5)) == 0:
+        return names.one(*known) if known and names.one(True, True, False) else constant(names, dtype)
+    return names.one(*_MAKERS["bool" if dtype == "bool" else "float" if dtype in FLOATS else "int"])(
+        names, dtype, depth - 1
+    )
+
+
+def arithmetic(names: Names, dtype: str, depth: int) -> Expr:
+    kinds = ARITHMETIC + ((ir.Div,) if dtype in FLOATS else WHOLE)
+    return names.one(*kinds)(expression(names, dtype, depth), expression(names, dtype, depth))
+
+
+def comparison(names: Names, dtype: str, depth: int) -> Expr:
+    operand = names.one(*INTS, *FLOATS)
+    return names.one(*COMPARISONS)(expression(names, operand, depth), expression(names, operand, depth))
+
+
+def logic(names: Names, dtype: str, depth: int) -> Expr:
+    return names.one(ir.And, ir.Or)(expression(names, dtype, depth), expression(names, dtype, depth))
+
+
+def negation(names: Names, dtype: str, depth: int) -> Expr:
+    return ir.Not(expression(names, dtype, depth))
+
+
+def conversion(names: Names, dtype: str, depth: int) -> Expr:
+    return ir.Cast(dtype, expression(names, names.one(*INTS, *FLOATS), depth))
+
+
+def selection(names: Names, dtype: str, depth: int) -> Expr:
+    condition, a, b = (expression(names, t, depth) for t in ("bool", dtype, dtype))
+    return ir.Select(condition, a, b) if names.one(True, False) else ir.call("if_then_else", condition, a, b)
+
+
+def float_call(names: Names, dtype: str, depth: int) -> Expr:
+    row = ir.INTRINSICS[names.one("exp", "sqrt", "abs", "pow", "sigmoid", "round")]
+    return ir.call(row.name, *(expression(names, dtype, depth) for _ in range(row.arity or 0)))
+
+
+def int_call(names: Names, dtype: str, depth: int) -> Expr:
+    row = ir.INTRINSICS[names.one("bitwise_and", "shift_left", "bitwise_not", "abs", "likely")]
+    return ir.call(row.name, *(expression(names, dtype, depth) for _ in range(row.arity or 0)))
+
+
+def extern(names: Names, dtype: str, depth: int) -> Expr:
+    return ir.call("call_extern", names.one("f", "int32", 'quo"te'), expression(names, "int32", depth), dtype=dtype)
+
+
+def let(names: Names, dtype: str, depth: int) -> Expr:
+    var = Var(names.one("x", "i", "T"), names.one(*INTS))
+    return ir.Let(var, expression(names, var.type, depth), expression(names.inside(var), dtype, depth))
+
+
+def load(names: Names, dtype: str, depth: int) -> Expr:
+    known = [b for b in names.buffers if b.type == dtype]
+    if not known:
+        return constant(names, dtype)
+    buffer = names.one(*known)
+    return ir.BufferLoad(buffer, indices(names, buffer, depth))
+
+
+_MAKERS: dict[str, tuple[Any, ...]] = {
+    "bool": (comparison, comparison, logic, negation, let),
+    "float": (arithmetic, conversion, selection, float_call, load, load, extern, let),
+    "int": (arithmetic, arithmetic, conversion, selection, int_call, load, extern, let),
+}
+
+
+def indices(names: Names, buffer: Buffer, depth: int) -> tuple[Expr, ...]:
+    return tuple(expression(names, "int32", depth) for _ in buffer.shape)
+
+
+def store(names: Names, depth: int) -> Stmt:
+    buffer = names.one(*names.buffers)
+    place = indices(names, buffer, 1)
+    if names.draw(st.integers(0, 7)) or not place:
+        return ir.BufferStore(buffer, expression(names, buffer.type, 3), place)
+    value = names.one(
+        ir.Broadcast(expression(names, buffer.type, 1), 4),
+        ir.BufferLoad(buffer, vector(names, indices(names, buffer, 1))),
+    )
+    return ir.BufferStore(buffer, value, vector(names, place))
+
+
+def vector(names: Names, place: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    return (*place[:-1], ir.Ramp(place[-1], Const(names.one(1, 2)), 4))
+
+
+def for_loop(names: Names, depth: int) -> Stmt:
+    kind = names.one("serial", "serial", "serial", "parallel", "vectorized", "unrolled", "thread_binding")
+    var = Var(names.one("i", "j", "i", "range"), names.one("int32", "int32", "int64"))
+    low = names.one(Const(0, var.type), Const(0, var.type), expression(names, var.type, 1))
+    extent = names.one(Const(4, var.type), Const(8, var.type), expression(names, var.type, 1))
+    thread = names.one("blockIdx.x", "vthread") if kind == "thread_binding" else None
+    annotations = Attrs(names.one({}, {}, {"pragma": [1, "two", {"three": 3.5}], "flag": True}))
+    return ir.For(var, low, extent, kind, statement(names.inside(var, loops=1), depth), thread, annotations)
+
+
+def branch(names: Names, depth: int) -> Stmt:
+    other = statement(names, depth) if names.one(True, False) else None
+    return ir.IfThenElse(expression(names, "bool", 2), statement(names, depth), other)
+
+
+def while_loop(names: Names, depth: int) -> Stmt:
+    body = ir.seq(statement(names.inside(loops=1), depth), names.one(ir.Break, ir.Continue)())
+    return ir.While(expression(names, "bool", 2), body)
+
+
+def let_statement(names: Names, depth: int) -> Stmt:
+    var = Var(names.one("x", "A", "class"), names.one(*INTS, *FLOATS, "bool"))
+    return ir.LetStmt(var, expression(names, var.type, 2), statement(names.inside(var), depth))
+
+
+def evaluation(names: Names, depth: int) -> Stmt:
+    return names.one(
+        ir.Evaluate(expression(names, names.one("int32", "float32"), 2)),
+        ir.AssertStmt(expression(names, "bool", 1), names.one("", 'a "message"')),
+    )
+
+
+def sequence(names: Names, depth: int) -> Stmt:
+    return ir.seq(statement(names, depth), statement(names, depth), statement(names, 0))
+
+
+def attribute(names: Names, depth: int) -> Stmt:
+    target = names.one(None, *names.variables)
+    return ir.AttrStmt("pragma_x", target, names.one(Const(1), ir.StringImm("on")), statement(names, depth))
+
+
+def allocation(names: Names, depth: int) -> Stmt:
+    buffer = Buffer("A", (Const(4), Const(2)), "float32", names.one("global", "shared"))
+    annotations = Attrs(names.one({}, {"once": True}))
+    return ir.AllocBuffer(buffer, statement(names.inside(buffers=(buffer,)), depth), annotations)
+
+
+def declaration(names: Names, depth: int) -> Stmt:
+    source = names.one(*names.buffers)
+    view = Buffer("view", (Const(2),), source.type, source.scope, names.one((), (Const(3),)), names.one(None, Const(1)))
+    return ir.DeclBuffer(view, source, statement(names.inside(buffers=(view,)), depth))
+
+
+def region(names: Names) -> BufferRegion:
+    buffer = names.one(*names.buffers)
+    return BufferRegion(buffer, tuple(interval(names) for _ in buffer.shape))
+
+
+def interval(names: Names) -> Range:
+    known = [v for v in names.variables if v.type == "int32"]
+    base = names.one(Const(0), Const(2), *known)
+    return Range(names.one(base, ir.Add(base, names.one(Const(1), *known))), names.one(Const(1), Const(3), *known))
+
+
+def block(names: Names, depth: int) -> Stmt:
+    loops = [v for v in names.variables if v.type == "int32"]
+    iters, values = [], []
+    for k in range(names.draw(st.integers(0, 3))):
+        kind = names.one("spatial", "spatial", "reduce", "opaque", "scan")
+        value = names.one(*loops, expression(names, "int32", 1)) if loops else Const(0)
+        low = names.one(Const(0), Const(0), Const(2), expression(names, "int32", 1))
+        iters.append(IterVar(Var(f"v{k}", "int32"), Range(low, names.one(Const(4), Const(8))), kind))
+        values.append(value)
+    private = tuple(
+        Buffer("A_local", (Const(4),), "float32", names.one("global", "local")) for _ in range(names.one(0, 1))
+    )
+    matches = ()
+    if names.one(True, False, False):
+        source = region(names)
+        view = Buffer("M", tuple(dim.extent for dim in source.region), source.buffer.type, offset_factor=4)
+        matches = (ir.MatchBufferRegion(view, source),)
+    inner = names.inside(*(i.var for i in iters), buffers=private + tuple(m.buffer for m in matches))
+    reduces = any(i.iter_type == "reduce" for i in iters)
+    init = statement(inner, 0) if reduces and names.one(True, False) else None
+    where = tuple(c for c in (comparison(names, "bool", 1) for _ in range(names.one(0, 0, 1, 2))))
+    outer = names.inside(*(i.var for i in iters))
+    reads, writes = (tuple(region(outer) for _ in range(names.draw(st.integers(0, 2)))) for _ in range(2))
+    name = names.one("B", "", "root", "C_update")
+    made = ir.Block(ir.Token(name), name, tuple(iters), private, matches, reads, writes, init, statement(inner, depth),
+                    Attrs(names.one({}, {"tile": 4})))  # fmt: skip
+    return ir.BlockRealize(tuple(values), where, made)
+
+
+PLAIN = (store, store, store, evaluation)
+NESTED = (for_loop, for_loop, for_loop, branch, while_loop, let_statement, sequence, sequence, attribute)
+flat_only: tuple[Any, ...] = (allocation, declaration)
+blocks_only: tuple[Any, ...] = (block, block, block)
+
+
+def statement(names: Names, depth: int) -> Stmt:
+    if depth == 0:
+        return names.one(*PLAIN)(names, 0)
+    return names.one(*PLAIN[:2], *NESTED, *names.draw(st.just(_special(names))))(names, depth - 1)
+
+
+def _special(names: Names) -> tuple[Any, ...]:
+    return flat_only if any(b.name == "flat" for b in names.buffers) else blocks_only
+
+
+@st.composite
+def functions(draw: Any, flat: bool) -> PrimFunc:
+    names = Names(draw)
+    n, m = Var("n", "int32"), Var("n", "int64")
+    shapes = names.one(((Const(4), Const(8)), (Const(8),)), ((n, Const(2)), (m, n)), ((), (n,)))
+    params = [Buffer("flat" if flat else "A", shapes[0], names.one(*INTS, *FLOATS)), Buffer("B", shapes[1], "float32")]
+    if names.one(True, False, False):
+        params.append(
+            Buffer("C", (Const(4),), "int32", strides=(Const(2),), elem_offset=Const(1), align=32, offset_factor=2)
+        )
+    scalar = Var("k", "int32")
+    func = PrimFunc(
+        (*params, scalar), ir.Evaluate(Const(0)), Attrs(names.one({}, {"global_symbol": "f", "tir.noalias": True}))
+    )
+    body = statement(names.inside(*func.shape_vars(), scalar, buffers=tuple(params)), 4)
+    if flat:
+        return ir.replace(func, body=body)
+    alloc = tuple(Buffer("Y", (Const(4),), "float32") for _ in range(names.one(0, 1)))
+    reads = (region(names.inside(buffers=(params[0],))),) if names.one(True, False, False, False) else ()
+    return ir.replace(func, body=ir.BlockRealize((), (), ir.make_block("root", body, alloc_buffers=alloc, reads=reads)))
+
+
+def check(func: PrimFunc, dialect: str) -> None:
+    text = print_script(func, dialect=dialect)
+    again = from_source(text)
+    difference = ir.first_difference(func, again)
+    assert difference is None, f"{difference}\n{text}\n{print_script(again, dialect=dialect)}"
+    assert print_script(again, dialect=dialect) == text
+
+
+@pytest.mark.filterwarnings("ignore::mlcref.errors.ScriptWarning")
+@pytest.mark.parametrize("dialect", ["tir", "tirx"])
+@settings(max_examples=150, deadline=None)
+@given(functions(flat=False))
+def test_schedulable_functions_parse_back(dialect: str, func: PrimFunc) -> None:
+    check(func, dialect)
+
+
+@pytest.mark.parametrize("dialect", ["tir", "tirx"])
+@settings(max_examples=100, deadline=None)
+@given(functions(flat=True))
+def test_flat_functions_parse_back(dialect: str, func: PrimFunc) -> None:
+    check(func, dialect)
