@@ -1,0 +1,373 @@
+"""The machine: what every statement does. This is the normative text of the semantics; ``docs/semantics.md`` explains
+it.
+
+One lane of execution is here, threads are in :mod:`mlcref.interp.lanes`, expressions in :mod:`mlcref.interp.evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from mlcref.errors import OracleError, UnsupportedError
+from mlcref.interp.blocks import Domains, Epoch, Frame, Iterators
+from mlcref.interp.evaluate import Evaluator, spread
+from mlcref.interp.memory import PerThread, Storage, View, element, row_major, span
+from mlcref.interp.placement import scope_kind
+from mlcref.interp.races import Fork
+from mlcref.ir.expr import Buffer, Expr, Var
+from mlcref.ir.stmt import (
+    AllocBuffer,
+    AssertStmt,
+    AttrStmt,
+    Block,
+    BlockRealize,
+    Break,
+    BufferStore,
+    Continue,
+    DeclBuffer,
+    Evaluate,
+    For,
+    IfThenElse,
+    LetStmt,
+    MatchBufferRegion,
+    SeqStmt,
+    Stmt,
+    While,
+)
+
+
+class BlockWatcher(Protocol):
+    """A watcher that also follows block instances."""
+
+    def enter(self, machine: Machine, frame: Frame) -> None:
+        """A block instance begins: iterators are bound and checked, nothing of it has run."""
+
+    def leave(self, machine: Machine, frame: Frame) -> None:
+        """A block instance is over."""
+
+
+class _Break(Exception):
+    """Leaves the innermost loop."""
+
+
+class _Continue(Exception):
+    """Goes on with the next iteration of the innermost loop."""
+
+
+class Machine(Evaluator):
+    """Runs statements. ``frame`` is the innermost block instance; the outermost one stands for the call of the
+    function."""
+
+    def __init__(self, *args: Any, block_watchers: Sequence[BlockWatcher] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.block_watchers = tuple(block_watchers)
+        self.frame = Frame(None, None, (), ())
+        self._iterators: dict[Block, Iterators] = {}
+
+    def run(self, stmt: Stmt) -> None:
+        """Execute ``stmt``. Allocations that live here start anew (rule memory.lifetime)."""
+        if self.remaining == 0:
+            raise UnsupportedError("budget: the program runs more statements than max_statements allows")
+        self.remaining -= 1
+        self.statement = stmt
+        if stmt in self.facts.allocations:
+            self.allocate(stmt, self.facts.allocations[stmt])
+        match stmt:
+            case BufferStore():
+                self.store(stmt)
+            case BlockRealize():
+                self.block(stmt)
+            case For():
+                self.loop(stmt)
+            case SeqStmt():
+                for part in stmt.seq:
+                    self.run(part)
+            case IfThenElse():
+                if self.truth(stmt.condition):
+                    self.run(stmt.then_case)
+                elif stmt.else_case is not None:
+                    self.run(stmt.else_case)
+            case LetStmt():
+                self.env[stmt.var] = self.value(stmt.value)
+                self.run(stmt.body)
+                del self.env[stmt.var]
+            case AllocBuffer():
+                self.allocate(stmt, [stmt.buffer])
+                self.run(stmt.body)
+            case DeclBuffer():
+                self.views[stmt.buffer] = self.declared(stmt)
+                self.run(stmt.body)
+            case Evaluate():
+                self.value(stmt.value)
+            case AssertStmt():
+                if not self.truth(stmt.condition):
+                    raise self.failure("stmt.assert", f"assertion failed: {stmt.message}", [(stmt, "this assertion")])
+            case AttrStmt():
+                self.check_attribute(stmt)
+                self.run(stmt.body)
+            case While():
+                self.while_loop(stmt)
+            case Break():
+                raise _Break
+            case Continue():
+                raise _Continue
+            case _:
+                raise UnsupportedError(
+                    f"the oracle cannot run a {type(stmt).__name__}", root=self.func, marks=[(stmt, "here")]
+                )
+
+    # --- stores ---
+
+    def store(self, stmt: BufferStore) -> None:
+        """Evaluate the value, then the indices, then write. A vector is written lane by lane after all of it is
+        known."""
+        value = self.value(stmt.value)
+        view = self.view(stmt.buffer)
+        indices = tuple([self.value(index, True) for index in stmt.indices])
+        if tuple not in map(type, indices):
+            self.write(view, indices, stmt, value)
+            return
+        lanes = list(zip(*spread([*indices, value]), strict=True))
+        if len({lane[:-1] for lane in lanes}) < len(lanes):
+            raise self.failure("loop.race", f"two lanes of a vector store write one element of {stmt.buffer.name}")
+        for *lane, part in lanes:
+            self.write(view, tuple(lane), stmt, part)
+
+    # --- loops: rules loop.order and loop.race ---
+
+    def loop(self, stmt: For) -> None:
+        """Run the iterations in ascending order. Those of parallel and vectorized loops must not conflict."""
+        if stmt.kind == "thread_binding":
+            self.threads(stmt)
+            return
+        start, extent = self.integer(stmt.min), self.integer(stmt.extent)
+        fork = Fork(stmt) if stmt.kind in ("parallel", "vectorized") else None
+        outer = self.path
+        for i in range(start, start + extent):
+            self.env[stmt.loop_var] = i
+            if fork is not None:
+                self.path = (*outer, (fork, i))
+            try:
+                self.run(stmt.body)
+            except _Continue:
+                continue
+            except _Break:
+                if fork is not None:
+                    raise UnsupportedError(
+                        f"break out of a {stmt.kind} loop", root=self.func, marks=[(stmt, "here")]
+                    ) from None
+                break
+        self.path = outer
+        self.env.pop(stmt.loop_var, None)
+
+    def threads(self, stmt: For) -> None:
+        """A loop over a thread axis."""
+        raise UnsupportedError("this machine has no threads", root=self.func, marks=[(stmt, "thread axis")])
+
+    def while_loop(self, stmt: While) -> None:
+        """Test, run, repeat."""
+        while self.truth(stmt.condition):
+            try:
+                self.run(stmt.body)
+            except _Continue:
+                continue
+            except _Break:
+                break
+            self.statement = stmt
+
+    def check_attribute(self, stmt: AttrStmt) -> None:
+        """Pragmas mean nothing to the oracle; any other attribute would, and is refused."""
+        if not stmt.key.startswith(("pragma_", "mlcref.")):
+            raise UnsupportedError(f"attribute {stmt.key!r}", root=self.func, marks=[(stmt, "this attribute")])
+
+    # --- blocks: rules block.where, block.domain, block.init ---
+
+    def block(self, stmt: BlockRealize) -> None:
+        """One instance of a block: predicate, iterators, init if it starts a reduction, body."""
+        if stmt.predicate and not self.all_hold(stmt.predicate):
+            return
+        frame = self.enter(stmt)
+        if frame.starts and stmt.block.init is not None:
+            self.run(stmt.block.init)
+        self.run(stmt.block.body)
+        self.leave(frame)
+
+    def all_hold(self, conditions: Sequence[Expr]) -> bool:
+        """Do all the conditions hold? Each is evaluated, as the operands of ``And`` are."""
+        values = [self.truth(condition) for condition in conditions]
+        return all(values)
+
+    def enter(self, stmt: BlockRealize) -> Frame:
+        """Bind and check the iterators of an instance and make it the current one."""
+        block = stmt.block
+        iterators = self.iterators(block)
+        point = tuple([self.integer(value) for value in stmt.iter_values])
+        domains = iterators.domains or self.domains(block)
+        for var, value, (low, high) in zip(iterators.vars, point, domains, strict=True):
+            if not low <= value < high:
+                raise self.outside_domain(stmt, var, value, (low, high))
+            self.env[var] = value
+        frame = Frame(block, self.frame, point, tuple([point[i] for i in iterators.others]))
+        if block.init is not None:
+            self.begin_update(frame, iterators, domains)
+        self.frame = frame
+        for match in block.match_buffers:
+            self.views[match.buffer] = self.matched(match)
+        for watcher in self.block_watchers:
+            watcher.enter(self, frame)
+        return frame
+
+    def leave(self, frame: Frame) -> None:
+        """End an instance: its iterators go out of scope."""
+        for watcher in self.block_watchers:
+            watcher.leave(self, frame)
+        assert frame.block is not None and frame.parent is not None
+        self.frame = frame.parent
+        for var in (*self.iterators(frame.block).vars, *frame.bound):
+            self.env.pop(var, None)
+
+    def begin_update(self, frame: Frame, iterators: Iterators, domains: Domains) -> None:
+        """Init runs when every reduce iterator is at its minimum; it opens an epoch in which each reduce point comes
+        once."""
+        frame.starts = iterators.at_start(frame.point, domains)
+        if not iterators.reduced:
+            return
+        assert frame.block is not None
+        epochs, key = self.frame.epochs, (frame.block.token, frame.spatial)
+        if frame.starts:
+            epochs[key] = Epoch(key, iterators.reduce_points(domains))
+        epoch = epochs.get(key)
+        if epoch is None:
+            raise self.before_init(frame.block)
+        rank = iterators.rank(frame.point, domains)
+        if epoch.seen[rank]:
+            raise self.repeated(frame)
+        epoch.seen[rank] = 1
+        frame.epoch = epoch
+
+    def iterators(self, block: Block) -> Iterators:
+        """The iterators of ``block``, sorted out once."""
+        found = self._iterators.get(block)
+        if found is None:
+            found = self._iterators[block] = Iterators(block)
+        return found
+
+    def domains(self, block: Block) -> Domains:
+        """The iterator domains of ``block`` where they depend on variables."""
+        lows = [self.integer(it.dom.min) for it in block.iter_vars]
+        extents = [self.integer(it.dom.extent) for it in block.iter_vars]
+        return tuple((low, low + extent) for low, extent in zip(lows, extents, strict=True))
+
+    # --- allocations and aliases: rules memory.lifetime, memory.alias ---
+
+    def allocate(self, stmt: Stmt, buffers: Sequence[Buffer]) -> None:
+        """Give buffers new memory, all of it undefined."""
+        for buffer in buffers:
+            shape, strides = self.layout(buffer)
+            if scope_kind(buffer) == "local" and stmt in self.facts.threads:
+                self.views[buffer] = PerThread(buffer, shape, strides)
+            else:
+                self.views[buffer] = View(
+                    buffer, Storage([None] * span(shape, strides), len(self.path)), shape, strides
+                )
+
+    def layout(self, buffer: Buffer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shape and strides of a buffer, in elements."""
+        shape = tuple(self.integer(extent) for extent in buffer.shape)
+        strides = tuple(self.integer(stride) for stride in buffer.strides) or row_major(shape)
+        return shape, strides
+
+    def declared(self, stmt: DeclBuffer) -> View:
+        """Another view of the memory of the source, ``elem_offset`` elements in."""
+        source = self.view(stmt.source)
+        if stmt.buffer.type != stmt.source.type:
+            raise UnsupportedError(
+                f"{stmt.buffer.name} reads the {stmt.source.type} of {stmt.source.name} as {stmt.buffer.type}",
+                root=self.func,
+                marks=[(stmt, "declared here")],
+            )
+        shape, strides = self.layout(stmt.buffer)
+        offset = 0 if stmt.buffer.elem_offset is None else self.integer(stmt.buffer.elem_offset)
+        return View(stmt.buffer, source.storage, shape, strides, source.offset + offset)
+
+    def matched(self, match: MatchBufferRegion) -> View:
+        """The region of a source buffer under another name; variables in its shape, strides and offset take their
+        values here."""
+        region, buffer, source = match.source.region, match.buffer, self.view(match.source.buffer)
+        start = tuple(self.integer(r.min) for r in region)
+        extents = tuple(self.integer(r.extent) for r in region)
+        for low, extent, bound in zip(start, extents, source.shape, strict=True):
+            if low < 0 or low + extent > bound:
+                raise self.outside_source(match, start, extents)
+        offset = source.offset + sum(low * stride for low, stride in zip(start, source.strides, strict=True))
+        dropped = len(extents) - len(buffer.shape)
+        if dropped < 0 or any(extent != 1 for extent in extents[:dropped]):
+            raise self.mismatch(match, extents)
+        fits = self.unify(buffer.shape, extents[dropped:]) and self.unify(buffer.strides, source.strides[dropped:])
+        if not fits or (buffer.elem_offset is not None and not self.unify((buffer.elem_offset,), (offset,))):
+            raise self.mismatch(match, extents)
+        return View(buffer, source.storage, extents[dropped:], source.strides[dropped:], offset, (source, start))
+
+    def unify(self, declared: Sequence[Expr], actual: Sequence[int]) -> bool:
+        """Bind variables that have no value yet; do all others agree? Nothing declared agrees with everything."""
+        for expr, value in zip(declared, actual, strict=False):
+            if isinstance(expr, Var) and expr not in self.env:
+                self.env[expr] = value
+                self.frame.bound.append(expr)
+            elif self.integer(expr) != value:
+                return False
+        return True
+
+    # --- reports ---
+
+    def outside_domain(self, stmt: BlockRealize, var: Var, value: int, domain: tuple[int, int]) -> OracleError:
+        """An iterator's value is not in its domain."""
+        name, (low, high) = stmt.block.name, domain
+        return self.failure(
+            "block.domain",
+            f"block {name}: {var.name}={value} is outside of its domain [{low}, {high})",
+            [(stmt, f"{var.name} is bound to {value} here")],
+            hint="guard the block with T.where, or make the axis as long as the loop bound to it",
+        )
+
+    def before_init(self, block: Block) -> OracleError:
+        """An update in an instance before the one that initialises."""
+        return self.failure(
+            "block.init",
+            f"block {block.name} updates before its init",
+            [(self.statement, "no instance with every reduce iterator at its minimum came before")],
+            hint="init runs when every reduce iterator is at the minimum of its domain; run that point first",
+        )
+
+    def repeated(self, frame: Frame) -> OracleError:
+        """A reduce point that was already accumulated since the init."""
+        assert frame.block is not None
+        return self.failure(
+            "block.repeat",
+            f"block {frame.block.name} adds the reduce point {_point(frame)} twice since its init",
+            [(self.statement, "this instance ran before")],
+            hint="the loops bound to the reduce iterators must reach each point once",
+        )
+
+    def outside_source(self, match: MatchBufferRegion, start: tuple[int, ...], extents: tuple[int, ...]) -> OracleError:
+        """A matched region that leaves its source."""
+        region = [f"{low}:{low + extent}" for low, extent in zip(start, extents, strict=True)]
+        what = f"{match.buffer.name} matches {element(match.source.buffer, region)}, which is out of bounds"
+        return self.failure("memory.bounds", what, [(match, "matched here")])
+
+    def mismatch(self, match: MatchBufferRegion, extents: tuple[int, ...]) -> OracleError:
+        """A matched region of another shape or layout than declared."""
+        what = f"{match.buffer.name} does not have the shape, strides or offset of the region {extents} that it matches"
+        return self.failure(
+            "memory.alias",
+            what,
+            [(match, "matched here")],
+            hint="extents must agree; only leading dimensions of extent 1 may be dropped",
+        )
+
+
+def _point(frame: Frame) -> str:
+    assert frame.block is not None
+    pairs = zip(frame.block.iter_vars, frame.point, strict=True)
+    return ", ".join(f"{it.var.name}={value}" for it, value in pairs if it.iter_type == "reduce")

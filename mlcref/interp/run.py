@@ -1,0 +1,193 @@
+"""Calls of a function in the oracle: arguments in, the machine, reports or results out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mlcref.errors import OracleError, UnsupportedError
+from mlcref.interp.arguments import Binding, Slot, bind
+from mlcref.interp.evaluate import Evaluator, Watcher
+from mlcref.interp.lanes import LaneMachine
+from mlcref.interp.memory import View, element
+from mlcref.interp.numeric import MACHINE, Arithmetic
+from mlcref.interp.placement import facts_of
+from mlcref.interp.races import RaceCheck
+from mlcref.interp.signature import SignatureCheck
+from mlcref.ir.base import Node
+from mlcref.ir.expr import Buffer
+from mlcref.ir.function import IRModule, PrimFunc
+from mlcref.ir.stmt import Stmt
+
+
+def execute(
+    func: PrimFunc,
+    args: Sequence[object],
+    *,
+    poison: Sequence[str] = (),
+    arithmetic: Arithmetic = MACHINE,
+    watchers: Sequence[Watcher] = (),
+    max_statements: int | None = None,
+) -> Binding:
+    """Run ``func`` and return its memory; ``args`` stay as they are. What :func:`interpret` and the verdicts are made
+    of.
+
+    Raises as :func:`interpret` does, except that outputs may be undefined.
+    """
+    binding = bind(func, args, poison, lambda e, env: Evaluator(func, dict(env), {}).integer(e))
+    watching = [RaceCheck()] if facts_of(func).forks else []
+    views: dict[Buffer, Any] = {slot.param: slot.view for slot in binding.slots}
+    machine = LaneMachine(
+        func,
+        dict(binding.env),
+        views,
+        arithmetic=arithmetic,
+        watchers=[*watching, *watchers],
+        block_watchers=[w for w in watchers if isinstance(w, SignatureCheck)],
+        max_statements=max_statements,
+    )
+    try:
+        machine.run(func.body)
+    except RecursionError:
+        raise UnsupportedError(f"{func.name} nests its expressions or statements too deeply for the oracle") from None
+    return binding
+
+
+def interpret(
+    program: PrimFunc | IRModule,
+    *args: object,
+    poison: Sequence[str] = (),
+    entry: str = "main",
+    checks: str = "meaning",
+    max_statements: int | None = None,
+) -> None:
+    """Run a tensor program as ``docs/semantics.md`` defines it, and write its results into the arguments.
+
+    ``args`` are one array per buffer parameter (numpy, of the parameter's dtype and shape, with any strides; or an
+    object that shows its memory to numpy) and one number per scalar parameter. ``poison`` names parameters that start
+    undefined: every element of them must be written. ``entry`` picks the function of a module. ``checks="signature"``
+    also refuses what :func:`findings` would list. ``max_statements`` bounds the run (``UnsupportedError``).
+
+    Raises ``CallError`` for arguments that do not fit and ``OracleError`` for a program that means nothing; then the
+    arguments are unchanged.
+
+    >>> import numpy as np
+    >>> from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, const, make_block, store
+    >>> A, i = Buffer("A", (const(3),)), Var("i")
+    >>> body = For(i, const(0), const(3), "serial", store(A, A[i] * 2, [i]))
+    >>> a = np.array([1, 2, 3], "float32")
+    >>> interpret(PrimFunc((A,), body), a)
+    >>> a
+    array([2., 4., 6.], dtype=float32)
+    """
+    func = select(program, entry)
+    if checks not in ("meaning", "signature"):
+        raise ValueError(f'checks is "meaning" or "signature", not {checks!r}')
+    signature = [SignatureCheck(stop=True)] if checks == "signature" else []
+    binding = execute(func, args, poison=poison, watchers=signature, max_statements=max_statements)
+    for check in signature:
+        check.uncovered(func, binding)
+    for slot in binding.slots:
+        check_output(func, slot)
+    for slot in binding.slots:
+        slot.write_back()
+
+
+def select(program: PrimFunc | IRModule, entry: str) -> PrimFunc:
+    """The tensor program to run: ``program`` itself, or the function ``entry`` of a module (or its only one)."""
+    if isinstance(program, PrimFunc):
+        return program
+    func = program[entry] if entry in program or len(program) != 1 else next(iter(program.functions.values()))
+    if not isinstance(func, PrimFunc):
+        raise UnsupportedError(f"{entry} is no tensor program", hint="the oracle of graph functions is interpret_graph")
+    return func
+
+
+def check_output(func: PrimFunc, slot: Slot) -> None:
+    """Rule memory.output: every element of every parameter has a value in the end."""
+    found = slot.undefined()
+    if found is None:
+        return
+    indices, origin = found
+    name = element(slot.param, indices)
+    if origin is None:
+        raise OracleError(
+            f"{name} is never written, and {slot.param.name} starts undefined",
+            rule="memory.output",
+            root=func,
+            marks=[(slot.param, "starts undefined")],
+            hint="cover every element of the output, or do not poison it",
+        )
+    source = element(origin.buffer, origin.indices)
+    raise OracleError(
+        f"{name} is undefined in the end: it comes from {source}, loaded{origin.place} before it was ever written",
+        rule="memory.output",
+        root=func,
+        marks=[(origin.node, f"{source} has no value yet")],
+        hint=f"write {source} first, or give the block that computes it an init",
+    )
+
+
+def findings(
+    program: PrimFunc | IRModule, *args: object, poison: Sequence[str] = (), entry: str = "main"
+) -> list[OracleError]:
+    """The rules of severity "signature" that a run of ``program`` breaks, one report per rule and place; ``args``
+    stay as they are.
+
+    Such programs compute what they say, but their declarations (regions, spatial iterators, reductions) are not true.
+    Raises as :func:`interpret` does.
+    """
+    func = select(program, entry)
+    check = SignatureCheck()
+    binding = execute(func, args, poison=poison, watchers=[check])
+    check.uncovered(func, binding)
+    return check.found
+
+
+@dataclass(frozen=True)
+class Access:
+    """One access to memory: ``kind`` is "read" or "write", ``values`` the loop variables and iterators in scope,
+    outer first."""
+
+    buffer: Buffer
+    indices: tuple[int, ...]
+    kind: str
+    values: dict[str, int]
+    statement: Stmt
+
+
+class _Enough(Exception):
+    """The recorder has what it was asked for."""
+
+
+class _Recorder:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.accesses: list[Access] = []
+
+    def add(self, machine: Evaluator, view: View, indices: tuple[int, ...], kind: str) -> None:
+        if len(self.accesses) >= self.limit:
+            raise _Enough
+        values = {var.name: value for var, value in machine.env.items() if var not in machine.hidden}
+        self.accesses.append(Access(view.buffer, indices, kind, values, machine.statement))
+
+    def read(self, machine: Evaluator, view: View, position: int, indices: tuple[int, ...], node: Node) -> None:
+        self.add(machine, view, indices, "read")
+
+    def write(
+        self, machine: Evaluator, view: View, position: int, indices: tuple[int, ...], node: Node, value: Any
+    ) -> None:
+        self.add(machine, view, indices, "write")
+
+
+def record_accesses(
+    program: PrimFunc | IRModule, *args: object, limit: int = 1000, poison: Sequence[str] = (), entry: str = "main"
+) -> list[Access]:
+    """The first ``limit`` accesses to memory of a run, in order; ``args`` stay as they are. Raises as
+    :func:`interpret` does."""
+    recorder = _Recorder(limit)
+    with suppress(_Enough):
+        execute(select(program, entry), args, poison=poison, watchers=[recorder])
+    return recorder.accesses
