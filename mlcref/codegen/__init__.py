@@ -1,0 +1,5 @@
+"""Code generation: lowered programs to text. Nothing is built or run here."""
+
+from mlcref.codegen.cython import KernelParam, KernelSource, KernelSpec, call_spec, emit
+
+__all__ = ["KernelParam", "KernelSource", "KernelSpec", "call_spec", "emit"]

@@ -1,0 +1,262 @@
+"""Scalar expressions as Cython text, in two readings.
+
+An **index** (of a buffer, a loop bound) is an exact integer: everything is ``int64_t`` and written with plain operators. A **value**
+has its data type: integers wrap, floats round, each operation in the type that the program gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlcref import dtype as dt
+from mlcref.arith.simplify import bounds
+from mlcref.codegen.c_types import Names, c_type
+from mlcref.codegen.c_vector import VectorExpressions
+from mlcref.codegen.prelude import Prelude
+from mlcref.codegen.registers import Slot
+from mlcref.errors import UnsupportedError
+from mlcref.ir import (
+    EQ, GE, GT, LE, LT, NE, Add, And, Binary, Broadcast, Buffer, BufferLoad, Call, Cast, Compare, Const, Div, Expr, FloorDiv, FloorMod,
+    Let, Max, Min, Mod, Mul, Not, Or, Ramp, Select, Sub, Var, constant,
+)  # fmt: skip
+from mlcref.ir.index import Index
+
+_ATOM, _TERM, _SUM, _LOOSE = 3, 2, 1, 0
+Text = tuple[str, int]
+"""A text and how tightly it binds."""
+
+_SYMBOLS: dict[type, tuple[str, int]] = {Add: ("+", _SUM), Sub: ("-", _SUM), Mul: ("*", _TERM)}
+_WRAPPING: dict[type, str] = {Add: "add", Sub: "sub", Mul: "mul"}
+_COMPARISONS: dict[type, str] = {EQ: "==", NE: "!=", LT: "<", LE: "<=", GT: ">", GE: ">="}
+_FLOOR = (FloorDiv, FloorMod)
+
+
+class Expressions:
+    """Writes the expressions of one function. ``domain`` has what is known of the loop variables in scope."""
+
+    def __init__(self, prelude: Prelude, names: Names) -> None:
+        self.prelude, self.names = prelude, names
+        self.domain: dict[Var, Any] = {}
+        self.exact: set[Var] = set()
+        self.lets: dict[Var, Expr] = {}
+        self.slots: dict[Buffer, dict[Any, Slot]] = {}
+        self.vectors = VectorExpressions(self)
+
+    # ---- indices
+
+    def index(self, expr: Expr) -> str:
+        """An exact integer."""
+        return self._index(expr)[0]
+
+    def _index(self, expr: Expr) -> Text:
+        if isinstance(expr, Const):
+            return (str(int(expr.value)), _ATOM if int(expr.value) >= 0 else _TERM)
+        if isinstance(expr, Var):
+            return self._index_variable(expr)
+        if type(expr) in _SYMBOLS:
+            return self._operator(expr, *_SYMBOLS[type(expr)], self._index)
+        rule = _INDEX_RULES.get(type(expr))
+        if rule is not None:
+            return rule(self, expr)
+        return (f"<int64_t>{self.atom(self._value(expr))}", _TERM)
+
+    def _index_variable(self, var: Var) -> Text:
+        if var in self.lets:
+            return self._index(self.lets[var])
+        name = self.names.of[var]
+        return (name, _ATOM) if var in self.exact or var.type == "int64" else (f"<int64_t>{name}", _TERM)
+
+    def _operator(self, expr: Any, symbol: str, level: int, part: Callable[[Expr], Text]) -> Text:
+        """``a symbol b`` with the parentheses that it needs; floating-point sums must not be regrouped."""
+        a, b = part(expr.a), part(expr.b)
+        left = a[0] if a[1] >= level else f"({a[0]})"
+        right = b[0] if b[1] > level else f"({b[0]})"
+        return (f"{left} {symbol} {right}", level)
+
+    def _index_division(self, expr: Any) -> Text:
+        """C's division where it agrees with the wanted one: truncating, or of operands that are not negative."""
+        symbol = "//" if isinstance(expr, Div | FloorDiv) else "%"
+        if isinstance(expr, _FLOOR) and not (self.not_negative(expr.a) and self.positive(expr.b)):
+            make = self.prelude.floor_division if isinstance(expr, FloorDiv) else self.prelude.floor_remainder
+            return (f"{make('int64')}({self.index(expr.a)}, {self.index(expr.b)})", _ATOM)
+        return (f"{self.atom(self._index(expr.a))} {symbol} {self.atom(self._index(expr.b))}", _TERM)
+
+    def _index_extremum(self, expr: Any) -> Text:
+        name = self._extremum_name(expr, "int64")
+        return (f"{name}({self.index(expr.a)}, {self.index(expr.b)})", _ATOM)
+
+    def _index_cast(self, expr: Any) -> Text:
+        if expr.type in ("int32", "int64") and dt.is_integer(expr.value.dtype):
+            return self._index(expr.value)
+        return (f"<int64_t>{self.atom(self._value(expr))}", _TERM)
+
+    def not_negative(self, expr: Expr) -> bool:
+        """Is an index proved to be 0 or more?"""
+        low = bounds(expr, self.domain).lo
+        return low is not None and low >= 0
+
+    def positive(self, expr: Expr) -> bool:
+        """Is an index proved to be 1 or more?"""
+        low = bounds(expr, self.domain).lo
+        return low is not None and low >= 1
+
+    # ---- values
+
+    def value(self, expr: Expr) -> str:
+        """A value of its data type, scalar or vector."""
+        return self._value(expr)[0]
+
+    def condition(self, expr: Expr) -> str:
+        """A truth value."""
+        return self._value(expr)[0]
+
+    def atom(self, text: Text) -> str:
+        """The text as an operand of anything."""
+        return text[0] if text[1] == _ATOM else f"({text[0]})"
+
+    def _value(self, expr: Expr) -> Text:
+        if dt.lanes(expr.dtype) > 1:
+            return (self.vectors.value(expr), _LOOSE)
+        rule = _VALUE_RULES.get(type(expr))
+        if rule is None:
+            raise UnsupportedError(
+                f"the Cython backend cannot write a {type(expr).__name__}", rule="codegen.expression", root=expr, marks=[(expr, "here")]
+            )
+        return rule(self, expr)
+
+    def _constant(self, expr: Any) -> Text:
+        if dt.is_float(expr.type):
+            return self._float_constant(float(expr.value), expr.type)
+        c_type(expr.type)
+        return (str(int(expr.value)), _ATOM if int(expr.value) >= 0 else _TERM)
+
+    def _float_constant(self, value: float, dtype: str) -> Text:
+        kind = c_type(dtype)
+        if value != value or value in (float("inf"), float("-inf")):
+            return (f"<{kind}>{self.prelude.special(value)}", _TERM)
+        return (f"<{kind}>{value!r}" if value >= 0 and str(value)[0] != "-" else f"<{kind}>({value!r})", _TERM)
+
+    def _variable(self, expr: Any) -> Text:
+        if expr in self.lets:
+            return self._value(self.lets[expr])
+        name = self.names.of[expr]
+        return (f"<{c_type(expr.type)}>{name}", _TERM) if expr in self.exact and expr.type != "int64" else (name, _ATOM)
+
+    def _arithmetic(self, expr: Any) -> Text:
+        symbol, level = _SYMBOLS[type(expr)]
+        if dt.is_float(expr.dtype):
+            c_type(expr.dtype)
+            return self._operator(expr, symbol, level, self._value)
+        name = self.prelude.wrapping(_WRAPPING[type(expr)], symbol, expr.dtype)
+        return (f"{name}({self.value(expr.a)}, {self.value(expr.b)})", _ATOM)
+
+    def _division(self, expr: Any) -> Text:
+        dtype = expr.dtype
+        if dt.is_float(dtype):
+            return self._operator(expr, "/", _TERM, self._value)
+        if isinstance(expr, _FLOOR) and dt.parse(dtype).code == "int":
+            make = self.prelude.floor_division if isinstance(expr, FloorDiv) else self.prelude.floor_remainder
+            return (f"{make(dtype)}({self.value(expr.a)}, {self.value(expr.b)})", _ATOM)
+        symbol = "//" if isinstance(expr, Div | FloorDiv) else "%"
+        a, b = self.atom(self._value(expr.a)), self.atom(self._value(expr.b))
+        return (f"<{c_type(dtype)}>({a} {symbol} {b})", _TERM)
+
+    def _extremum(self, expr: Any) -> Text:
+        return (f"{self._extremum_name(expr, expr.dtype)}({self.value(expr.a)}, {self.value(expr.b)})", _ATOM)
+
+    def _extremum_name(self, expr: Any, dtype: str) -> str:
+        return self.prelude.extremum(*(("max", ">") if isinstance(expr, Max) else ("min", "<")), dtype)
+
+    def _comparison(self, expr: Any) -> Text:
+        part = self._index if self.is_index(expr.a) and self.is_index(expr.b) else self._value
+        return (f"{self.atom(part(expr.a))} {_COMPARISONS[type(expr)]} {self.atom(part(expr.b))}", _LOOSE)
+
+    def is_index(self, expr: Expr) -> bool:
+        """Is this arithmetic on loop and shape variables, which is exact?"""
+        if isinstance(expr, Const):
+            return dt.is_integer(expr.type)
+        if isinstance(expr, Var):
+            return expr in self.exact
+        return isinstance(expr, Add | Sub | Mul | FloorDiv | FloorMod) and self.is_index(expr.a) and self.is_index(expr.b)
+
+    def _logic(self, expr: Any) -> Text:
+        """Both sides are evaluated: no branch, and nothing in the way of vectorisation."""
+        symbol = "&" if isinstance(expr, And) else "|"
+        return (f"{self._truth(expr.a)} {symbol} {self._truth(expr.b)}", _LOOSE)
+
+    def _truth(self, expr: Expr) -> str:
+        return self.atom(self._value(expr))
+
+    def _not(self, expr: Any) -> Text:
+        return (f"{self.atom(self._value(expr.a))} == 0", _LOOSE)
+
+    def _select(self, expr: Any) -> Text:
+        name = self.prelude.selection(expr.dtype)
+        return (f"{name}({', '.join(self.value(p) for p in (expr.condition, expr.true_value, expr.false_value))})", _ATOM)
+
+    def _cast(self, expr: Any) -> Text:
+        inner = self.atom(self._value(expr.value))
+        if dt.is_bool(expr.type):
+            return (f"{inner} != 0", _LOOSE)
+        return (f"<{c_type(expr.type)}>{inner}", _TERM)
+
+    def _let(self, expr: Any) -> Text:
+        self.lets[expr.var] = expr.value
+        return self._value(expr.body)
+
+    def _load(self, expr: Any) -> Text:
+        slot = self.slot(expr)
+        return (slot.name if slot else f"{self.names.of[expr.buffer]}[{self.address(expr.buffer, expr.indices)}]", _ATOM)
+
+    def _call(self, expr: Any) -> Text:
+        if expr.op == "if_then_else":
+            condition, yes, no = (self.atom(self._value(arg)) for arg in expr.args)
+            return (f"({yes} if {condition} else {no})", _ATOM)
+        if expr.op == "likely":
+            return self._value(expr.args[0])
+        operand = expr.args[0].dtype if expr.args else expr.type
+        name = self.prelude.intrinsic(expr.op, operand, expr.type)
+        return (f"{name}({', '.join(self.value(arg) for arg in expr.args)})", _ATOM)
+
+    # ---- memory
+
+    def slot(self, access: Any) -> Slot | None:
+        """The C variable that holds the accessed element or vector, for a buffer kept in registers."""
+        slots = self.slots.get(access.buffer)
+        return None if slots is None else slots[Slot.key(access.indices)]
+
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """The row-major position of an element (of the first lane of a vector) in its buffer."""
+        scalar = [index.base if isinstance(index, Ramp) else index for index in indices]
+        position: Text = ("0", _ATOM)
+        for axis, part in enumerate(scalar):
+            position = self._next_axis(position, buffer.shape[axis], part)
+        return position[0]
+
+    def _next_axis(self, before: Text, extent: Expr, part: Expr) -> Text:
+        """``before * extent + part``."""
+        this = self._index(part)
+        if before[0] == "0":
+            return this
+        scaled = before if constant(extent) == 1 else (f"{self.atom(before)} * {self.atom(self._index(extent))}", _TERM)
+        if this[0] == "0":
+            return scaled
+        return (f"{scaled[0]} + {this[0] if this[1] > _SUM else f'({this[0]})'}", _SUM)
+
+
+_INDEX_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
+    FloorDiv: Expressions._index_division, FloorMod: Expressions._index_division, Div: Expressions._index_division,
+    Mod: Expressions._index_division, Min: Expressions._index_extremum, Max: Expressions._index_extremum,
+    Cast: Expressions._index_cast,
+}  # fmt: skip
+
+_VALUE_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
+    Const: Expressions._constant, Var: Expressions._variable, Div: Expressions._division, Mod: Expressions._division,
+    FloorDiv: Expressions._division, FloorMod: Expressions._division, Max: Expressions._extremum, Min: Expressions._extremum,
+    And: Expressions._logic, Or: Expressions._logic, Not: Expressions._not, Select: Expressions._select, Cast: Expressions._cast,
+    Let: Expressions._let, BufferLoad: Expressions._load, Call: Expressions._call,
+    **dict.fromkeys(_SYMBOLS, Expressions._arithmetic), **dict.fromkeys(_COMPARISONS, Expressions._comparison),
+}  # fmt: skip
+
+__all__ = ["Binary", "Broadcast", "Compare", "Expressions", "Index"]

@@ -1,0 +1,132 @@
+"""Vector expressions as Cython text over GCC vector types.
+
+Vectors of one element type and length have ``+ - * /`` of their own; everything else is an inline C function of the prelude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mlcref import dtype as dt
+from mlcref.codegen.c_types import c_type, item_size, unsigned_type
+from mlcref.errors import UnsupportedError
+from mlcref.ir import (
+    EQ, GE, GT, LE, LT, NE, Add, Broadcast, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var, constant,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from mlcref.codegen.c_expr import Expressions
+
+_SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
+_NAMES: dict[type, str] = {Add: "add", Sub: "sub", Mul: "mul"}
+_COMPARISONS: dict[type, str] = {EQ: "==", NE: "!=", LT: "<", LE: "<=", GT: ">", GE: ">="}
+
+
+class VectorExpressions:
+    """Writes vector values; scalars inside go back to ``scalars``."""
+
+    def __init__(self, scalars: Expressions) -> None:
+        self.scalars = scalars
+        self.prelude = scalars.prelude
+
+    def value(self, expr: Expr) -> str:
+        """A vector value; raises ``UnsupportedError`` for what has no vector form (the vectorize pass does not make such)."""
+        rule = _RULES.get(type(expr))
+        if rule is None:
+            raise UnsupportedError(
+                f"the Cython backend has no vector form of {type(expr).__name__}", rule="codegen.vector",
+                root=expr, marks=[(expr, "here")],
+            )  # fmt: skip
+        return rule(self, expr)
+
+    def _broadcast(self, expr: Any) -> str:
+        kind, element = self.prelude.vector(expr.dtype), c_type(expr.value.dtype)
+        name = self.prelude.function(f"splat_{expr.dtype}", kind, (element,), f"return x0 - ({kind}){{0}};")
+        return f"{name}({self.scalars.value(expr.value)})"
+
+    def _variable(self, expr: Any) -> str:
+        return self.value(self.scalars.lets[expr]) if expr in self.scalars.lets else self.scalars.names.of[expr]
+
+    def _arithmetic(self, expr: Any) -> str:
+        a, b, dtype = self.value(expr.a), self.value(expr.b), expr.dtype
+        symbol = _SYMBOLS[type(expr)]
+        if dt.is_float(dtype):
+            self.prelude.vector(dtype)
+            return f"({a} {symbol} {b})"
+        return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({a}, {b})"
+
+    def _wrapping(self, operation: str, symbol: str, dtype: str) -> str:
+        """Integer arithmetic on the unsigned vectors of the same size, where overflow wraps."""
+        kind, parsed = self.prelude.vector(dtype), dt.parse(dtype)
+        unsigned = self.prelude.vector(f"uint{parsed.bits}x{parsed.lanes}")
+        body = f"return ({kind})(({unsigned})x0 {symbol} ({unsigned})x1);"
+        return self.prelude.function(f"{operation}_{dtype}", kind, (kind, kind), body)
+
+    def _extremum(self, expr: Any) -> str:
+        operation, symbol = ("max", ">") if isinstance(expr, Max) else ("min", "<")
+        kind, mask = self.prelude.vector(expr.dtype), self._mask(expr.dtype)
+        body = f"{mask} m = x0 {symbol} x1; return ({kind})((m & ({mask})x0) | (~m & ({mask})x1));"
+        name = self.prelude.function(f"{operation}_{expr.dtype}", kind, (kind, kind), body)
+        return f"{name}({self.value(expr.a)}, {self.value(expr.b)})"
+
+    def _mask(self, dtype: str) -> str:
+        """The integer vector that a comparison of vectors of ``dtype`` gives: all bits set where it holds."""
+        parsed = dt.parse(dtype)
+        return self.prelude.vector(f"int{parsed.bits}x{parsed.lanes}")
+
+    def _select(self, expr: Any) -> str:
+        """A selection by a comparison of vectors, as one function of its four operands; by a scalar, one of two vectors."""
+        kind, operand = self.prelude.vector(expr.dtype), expr.condition.a.dtype
+        compared, mask = self.prelude.vector(operand), self._mask(operand)
+        symbol = _COMPARISONS[type(expr.condition)]
+        name = f"select_{type(expr.condition).__name__.lower()}_{operand}_{expr.dtype}"
+        body = f"{mask} m = x0 {symbol} x1; return ({kind})((m & ({mask})x2) | (~m & ({mask})x3));"
+        self.prelude.function(name, kind, (compared, compared, kind, kind), body)
+        parts = (expr.condition.a, expr.condition.b, expr.true_value, expr.false_value)
+        return f"{name}({', '.join(self.value(part) for part in parts)})"
+
+    def _cast(self, expr: Any) -> str:
+        kind, source = self.prelude.vector(expr.type), self.prelude.vector(expr.value.dtype)
+        body = f"return __builtin_convertvector(x0, {kind});"
+        name = self.prelude.function(f"convert_{expr.value.dtype}_{expr.type}", kind, (source,), body)
+        return f"{name}({self.value(expr.value)})"
+
+    def _load(self, expr: Any) -> str:
+        slot = self.scalars.slot(expr)
+        if slot is not None:
+            return slot.name
+        stride = expr.indices[-1].stride
+        pointer = f"{self.scalars.names.of[expr.buffer]} + {self.scalars.address(expr.buffer, expr.indices)}"
+        kind = self.prelude.vector(expr.dtype)
+        if constant(stride) == 1:
+            return f"(<{kind}*>({pointer}))[0]"
+        return f"{self._gather(expr.dtype)}({pointer}, {self.scalars.index(stride)})"
+
+    def _gather(self, dtype: str) -> str:
+        kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)
+        body = f"{kind} r; for (int i = 0; i < {dt.lanes(dtype)}; i++) r[i] = x0[i * x1]; return r;"
+        return self.prelude.function(f"gather_{dtype}", kind, (f"{element}*", "int64_t"), body)
+
+    def scatter(self, dtype: str) -> str:
+        """The function that stores the lanes of a vector at a distance from each other."""
+        kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)
+        body = f"for (int i = 0; i < {dt.lanes(dtype)}; i++) x0[i * x1] = x2[i];"
+        return self.prelude.function(f"scatter_{dtype}", "void", (f"{element}*", "int64_t", kind), body)
+
+    def _ramp(self, expr: Any) -> str:
+        kind, element = self.prelude.vector(expr.dtype), c_type(expr.base.dtype)
+        wide = unsigned_type(expr.base.dtype)
+        body = f"{kind} r; for (int i = 0; i < {expr.lanes}; i++) r[i] = ({element})(({wide})x0 + ({wide})x1 * ({wide})i); return r;"
+        name = self.prelude.function(f"ramp_{expr.dtype}", kind, (element, element), body)
+        return f"{name}({self.scalars.value(expr.base)}, {self.scalars.value(expr.stride)})"
+
+
+_RULES: dict[type, Callable[[VectorExpressions, Any], str]] = {
+    Broadcast: VectorExpressions._broadcast, Var: VectorExpressions._variable, Max: VectorExpressions._extremum,
+    Min: VectorExpressions._extremum, Select: VectorExpressions._select, Cast: VectorExpressions._cast,
+    BufferLoad: VectorExpressions._load, Ramp: VectorExpressions._ramp,
+    **dict.fromkeys(_SYMBOLS, VectorExpressions._arithmetic),
+}  # fmt: skip
+
+__all__ = ["VectorExpressions", "item_size"]

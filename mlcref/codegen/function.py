@@ -1,0 +1,259 @@
+"""The text of one Cython function: statements, declarations, and the functions that its parallel loops call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlcref import dtype as dt
+from mlcref.codegen.c_expr import Expressions
+from mlcref.codegen.c_types import Names, c_type
+from mlcref.codegen.prelude import Prelude
+from mlcref.codegen.registers import Key, Slot
+from mlcref.codegen.storage import STACK_BYTES, element_count, free_names, in_registers, padded_count, shape_variables, static_bytes
+from mlcref.errors import UnsupportedError
+from mlcref.ir import (
+    AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Continue, Evaluate, For, IfThenElse, LetStmt, Ramp, SeqStmt, Stmt, Var, While,
+    any_node, constant,
+)  # fmt: skip
+from mlcref.ir.index import stmt_children
+from mlcref.lower.domains import loop_domain
+
+
+class FunctionText:
+    """Writes one function. ``threads`` is 1 inside a parallel loop, where further parallel loops are serial.
+
+    ``arguments`` are the buffers and variables that the function takes, in order; ``sizes`` the variables that the caller of the
+    kernel gives, on which the size of memory may depend.
+    """
+
+    def __init__(self, name: str, prelude: Prelude, module_names: Names, *, threads: int, restrict: bool) -> None:
+        self.name, self.prelude, self.module_names = name, prelude, module_names
+        self.threads, self.restrict = threads, restrict
+        self.names = Names(module_names.taken)
+        self.expressions = Expressions(prelude, self.names)
+        self.arguments: dict[Buffer | Var, str] = {}
+        self.workspaces: dict[Buffer, None] = {}
+        self.sizes: frozenset[Var] = frozenset()
+        self.bound: dict[Var, None] = {}
+        self.declared: list[str] = []
+        self.lines: list[str] = []
+        self.at_exit: list[str] = []
+        self.bodies: list[FunctionText] = []
+        self.is_parallel_body = False
+        self.stack_left = 4 * STACK_BYTES
+
+    # ---- the whole
+
+    def all_texts(self) -> list[str]:
+        """The bodies of its parallel loops, then this function."""
+        return [*(body.text() for body in self.bodies), self.text()]
+
+    def text(self) -> str:
+        """The function."""
+        head = f"cdef void {self.name}({', '.join(self.arguments.values())}) noexcept nogil:"
+        inner = [*self.declared, *(self.lines or ["pass"]), *self.at_exit]
+        return "\n".join([head, *(f"    {line}" for line in inner)])
+
+    def parameters(self, buffers: Sequence[Buffer], scalars: Sequence[Var], exact: set[Var]) -> None:
+        """Declare parameters; those of ``exact`` are ``int64_t`` whatever their type says."""
+        for buffer in buffers:
+            self.buffer_parameter(buffer)
+        for var in scalars:
+            kind = "int64_t" if var in exact else c_type(var.type)
+            self.arguments[var] = f"{kind} {self.names.name(var, var.name)}"
+            self.bound[var] = None
+        self.expressions.exact |= exact
+
+    def buffer_parameter(self, buffer: Buffer) -> None:
+        """Declare a pointer to the memory of ``buffer``."""
+        kind = self.prelude.pointer(buffer.type, self.restrict)
+        self.arguments[buffer] = f"{kind} {self.names.name(buffer, buffer.name)}"
+
+    # ---- statements
+
+    def statements(self, stmt: Stmt, depth: int = 0) -> None:
+        """Append the lines of ``stmt``."""
+        rule = _RULES.get(type(stmt))
+        if rule is None:
+            raise _unsupported(f"the Cython backend cannot write a {type(stmt).__name__}", stmt)
+        rule(self, stmt, depth)
+
+    def line(self, text: str, depth: int) -> None:
+        """Append one line."""
+        self.lines.append("    " * depth + text)
+
+    def _sequence(self, stmt: SeqStmt, depth: int) -> None:
+        for part in stmt.seq:
+            self.statements(part, depth)
+
+    def _store(self, stmt: BufferStore, depth: int) -> None:
+        expressions = self.expressions
+        value = expressions.value(stmt.value)
+        slot = expressions.slot(stmt)
+        if slot is not None:
+            self.line(f"{slot.name} = {value}", depth)
+            return
+        place, address = self.names.of[stmt.buffer], expressions.address(stmt.buffer, stmt.indices)
+        last = stmt.indices[-1] if stmt.indices else None
+        if not isinstance(last, Ramp):
+            self.line(f"{place}[{address}] = {value}", depth)
+        elif constant(last.stride) == 1:
+            self.line(f"(<{self.prelude.vector(stmt.value.dtype)}*>({place} + {address}))[0] = {value}", depth)
+        else:
+            scatter = expressions.vectors.scatter(stmt.value.dtype)
+            self.line(f"{scatter}({place} + {address}, {expressions.index(last.stride)}, {value})", depth)
+
+    def _loop(self, stmt: For, depth: int) -> None:
+        if stmt.kind == "thread_binding":
+            raise _unsupported("a thread axis is left, and the Cython backend runs on the CPU", stmt)
+        first = self.expressions.index(stmt.min)
+        last = self.expressions.index(stmt.extent if first == "0" else stmt.min + stmt.extent)
+        span = last if first == "0" else f"{first}, {last}"
+        name = self._loop_variable(stmt)
+        if stmt.kind == "parallel" and self.threads > 1:
+            self._parallel(stmt, name, span, depth)
+        else:
+            self.line(f"for {name} in range({span}):", depth)
+            self.bound[stmt.loop_var] = None
+            self.statements(stmt.body, depth + 1)
+            del self.bound[stmt.loop_var]
+
+    def _loop_variable(self, stmt: For) -> str:
+        """Declare a loop variable, an exact integer."""
+        var = stmt.loop_var
+        name = self.names.name(var, var.name)
+        self.declared.append(f"cdef int64_t {name}")
+        self.expressions.exact.add(var)
+        self.expressions.domain[var] = loop_domain(stmt)
+        return name
+
+    def _condition(self, stmt: IfThenElse, depth: int) -> None:
+        self.line(f"if {self.expressions.value(stmt.condition)}:", depth)
+        self.statements(stmt.then_case, depth + 1)
+        if stmt.else_case is not None:
+            self.line("else:", depth)
+            self.statements(stmt.else_case, depth + 1)
+
+    def _while(self, stmt: While, depth: int) -> None:
+        self.line(f"while {self.expressions.value(stmt.condition)}:", depth)
+        self.statements(stmt.body, depth + 1)
+
+    def _let(self, stmt: LetStmt, depth: int) -> None:
+        name = self.names.name(stmt.var, stmt.var.name)
+        kind = self.prelude.vector(stmt.var.type) if dt.lanes(stmt.var.type) > 1 else c_type(stmt.var.type)
+        self.declared.append(f"cdef {kind} {name}")
+        self.line(f"{name} = {self.expressions.value(stmt.value)}", depth)
+        self.bound[stmt.var] = None
+        self.statements(stmt.body, depth)
+        del self.bound[stmt.var]
+
+    def _evaluate(self, stmt: Evaluate, depth: int) -> None:
+        self.expressions.value(stmt.value)  # raises for calls with an effect; a value alone has none
+        self.line("pass", depth)
+
+    def _attribute(self, stmt: AttrStmt, depth: int) -> None:
+        if not stmt.key.startswith("pragma_"):
+            raise _unsupported(f"the Cython backend does not know the attribute {stmt.key}", stmt)
+        self.statements(stmt.body, depth)
+
+    def _break(self, stmt: Stmt, depth: int) -> None:
+        self.line("break" if isinstance(stmt, Break) else "continue", depth)
+
+    # ---- parallel loops
+
+    def _parallel(self, stmt: For, name: str, span: str, depth: int) -> None:
+        """The body becomes a function; each thread has its own slice of the body's workspaces."""
+        if any_node(stmt.body, Break | Continue) and _leaves(stmt.body):
+            raise _unsupported("a parallel loop cannot be left by break or continue", stmt)
+        body = self._outlined(stmt)
+        given = [self._workspace_slice(item) if item in body.workspaces else self.names.of[item] for item in body.arguments]
+        self.line(f'for {name} in prange({span}, num_threads={self.threads}, schedule="static"):', depth)
+        self.line(f"{body.name}({', '.join(given)})", depth + 1)
+
+    def _outlined(self, stmt: For) -> FunctionText:
+        name = self.module_names.new(f"{self.name}_{stmt.loop_var.name}")
+        body = FunctionText(name, self.prelude, self.module_names, threads=1, restrict=self.restrict)
+        body.is_parallel_body, body.sizes = True, self.sizes
+        body.expressions.domain, body.expressions.lets = self.expressions.domain, self.expressions.lets
+        buffers, scalars = free_names(stmt.body, [*self.bound, stmt.loop_var])
+        body.parameters(buffers, scalars, {var for var in scalars if var in self.expressions.exact})
+        body.statements(stmt.body)
+        self.bodies.append(body)
+        return body
+
+    def _workspace_slice(self, buffer: Buffer) -> str:
+        """The memory of one thread, from a block for all threads that is taken when the function starts."""
+        name, count = self.names.name(buffer, buffer.name), padded_count(buffer, self.expressions)
+        self._heap(buffer, f"{self.threads} * ({count})")
+        return f"{name} + threadid() * ({count})"
+
+    # ---- allocations
+
+    def _allocation(self, stmt: AllocBuffer, depth: int) -> None:
+        buffer, pieces = stmt.buffer, in_registers(stmt)
+        size = static_bytes(buffer)
+        if pieces is not None:
+            self._registers(buffer, pieces)
+        elif size is not None and size <= min(STACK_BYTES, self.stack_left):
+            self.stack_left -= size
+            name = self.names.name(buffer, buffer.name)
+            self.declared.append(f"cdef {c_type(buffer.type)}[{max(element_count(buffer), 1)}] {name}")
+        elif not shape_variables(buffer) <= self.sizes:
+            self._heap_in_place(stmt, depth)
+            return
+        elif self.is_parallel_body:
+            self.buffer_parameter(buffer)
+            self.workspaces[buffer] = None
+        else:
+            self.names.name(buffer, buffer.name)
+            self._heap(buffer, padded_count(buffer, self.expressions))
+        self.statements(stmt.body, depth)
+
+    def _registers(self, buffer: Buffer, pieces: dict[Key, str]) -> None:
+        slots: dict[Key | None, Slot] = {}
+        for key, dtype in pieces.items():
+            hint = "_".join([buffer.name, *(str(start) for start, _ in key)]) if len(pieces) > 1 else buffer.name
+            slots[key] = Slot(self.names.new(hint), dtype)
+            kind = self.prelude.vector(dtype) if dt.lanes(dtype) > 1 else c_type(dtype)
+            self.declared.append(f"cdef {kind} {slots[key].name}")
+        self.expressions.slots[buffer] = slots
+
+    def _heap(self, buffer: Buffer, count: str) -> None:
+        """Memory from the start of the function to its end."""
+        self.prelude.allocation()
+        name, kind = self.names.of[buffer], c_type(buffer.type)
+        self.declared.append(f"cdef {kind}* {name} = <{kind}*>allocate({count} * sizeof({kind}))")
+        self.at_exit.append(f"release({name})")
+
+    def _heap_in_place(self, stmt: AllocBuffer, depth: int) -> None:
+        """Memory whose size is known only here."""
+        if any_node(stmt.body, Break | Continue) and _leaves(stmt.body):
+            raise _unsupported(f"the memory of {stmt.buffer.name} cannot be left by break or continue", stmt)
+        self.prelude.allocation()
+        buffer, kind = stmt.buffer, c_type(stmt.buffer.type)
+        name = self.names.name(buffer, buffer.name)
+        self.declared.append(f"cdef {kind}* {name}")
+        self.line(f"{name} = <{kind}*>allocate({padded_count(buffer, self.expressions)} * sizeof({kind}))", depth)
+        self.statements(stmt.body, depth)
+        self.line(f"release({name})", depth)
+
+
+def _leaves(stmt: Stmt) -> bool:
+    """Is there a break or continue in ``stmt`` that belongs to a loop around it?"""
+    if isinstance(stmt, Break | Continue):
+        return True
+    if isinstance(stmt, For | While):
+        return False
+    return any(_leaves(part) for part in stmt_children(stmt))
+
+
+def _unsupported(what: str, stmt: Stmt) -> UnsupportedError:
+    return UnsupportedError(what, rule="codegen.statement", root=stmt, marks=[(stmt, "here")])
+
+
+_RULES: dict[type, Callable[[FunctionText, Any, int], None]] = {
+    SeqStmt: FunctionText._sequence, BufferStore: FunctionText._store, For: FunctionText._loop, IfThenElse: FunctionText._condition,
+    While: FunctionText._while, LetStmt: FunctionText._let, Evaluate: FunctionText._evaluate, AttrStmt: FunctionText._attribute,
+    AllocBuffer: FunctionText._allocation, Break: FunctionText._break, Continue: FunctionText._break,
+}  # fmt: skip

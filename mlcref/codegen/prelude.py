@@ -1,0 +1,148 @@
+"""The C functions and vector types that generated kernels use: each written once, and only when used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlcref import dtype as dt
+from mlcref.codegen.c_types import c_type, item_size, unsigned_type
+from mlcref.errors import UnsupportedError
+from mlcref.ir import INTRINSICS
+
+_INLINE = "static inline __attribute__((always_inline))"
+
+_HEADER = """#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>"""
+
+_ALLOCATE = """static void* allocate(int64_t bytes) {
+    void* memory = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
+    if (!memory) { fprintf(stderr, "mlcref kernel: out of memory\\n"); abort(); }
+    return memory;
+}
+static void release(void* memory) { free(memory); }"""
+
+_SCALARS = {
+    "float": "float", "double": "double", "int8_t": "signed char", "int16_t": "short", "int32_t": "int", "int64_t": "long long",
+    "uint8_t": "unsigned char", "uint16_t": "unsigned short", "uint32_t": "unsigned int", "uint64_t": "unsigned long long",
+}  # fmt: skip
+"""Cython's view of the C types; those of stdint.h are external names of about that size."""
+
+
+@dataclass
+class Prelude:
+    """The verbatim C block of one module. Methods return the name under which the text may use what they add."""
+
+    code: dict[str, str] = field(default_factory=dict)
+    declarations: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The ``cdef extern`` block: C code, then what Cython is told about it."""
+        code = "\n".join([_HEADER, *self.code.values()])
+        types = [f"    ctypedef {base} {name}" for name, base in _SCALARS.items() if name.endswith("_t")]
+        declared = [f"    {line}" for line in self.declarations.values()]
+        quoted = code.replace("\\", "\\\\")
+        lines = ['cdef extern from *:', '    """', *(f"    {line}" for line in quoted.splitlines()), '    """', *types, *declared]
+        return "\n".join(lines)
+
+    def function(self, name: str, result: str, parameters: tuple[str, ...], body: str) -> str:
+        """Add the inline function ``name``; parameters are C types, called x0, x1, … in ``body``."""
+        if name not in self.code:
+            signature = ", ".join(f"{kind} x{i}" for i, kind in enumerate(parameters))
+            self.code[name] = f"{_INLINE} {result} {name}({signature}) {{ {body} }}"
+            self.declarations[name] = f"{result} {name}({', '.join(parameters)}) nogil"
+        return name
+
+    # ---- types and memory
+
+    def pointer(self, dtype: str, restrict: bool) -> str:
+        """The type of a pointer to elements of ``dtype``, with the promise that nothing else points there when ``restrict``."""
+        element = c_type(dtype)
+        if not restrict:
+            return f"{element}*"
+        name = f"{dtype}_restrict"
+        self.code[name] = f"typedef {element}* __restrict__ {name};"
+        self.declarations[name] = f"ctypedef {element}* {name}"
+        return name
+
+    def vector(self, dtype: str) -> str:
+        """The GCC vector type of ``dtype``; it may lie at any address that suits an element, and alias anything."""
+        parsed = dt.parse(dtype)
+        size, element = item_size(parsed.element), c_type(parsed.element)
+        attributes = f"vector_size({size * parsed.lanes}), aligned({size}), may_alias"
+        self.code[dtype] = f"typedef {element} {dtype} __attribute__(({attributes}));"
+        self.declarations[dtype] = f"ctypedef {element} {dtype}"
+        return dtype
+
+    def allocation(self) -> None:
+        """Add ``allocate`` and ``release``."""
+        self.code["allocate"] = _ALLOCATE
+        self.declarations["allocate"] = "void* allocate(int64_t) nogil"
+        self.declarations["release"] = "void release(void*) nogil"
+
+    def special(self, value: float) -> str:
+        """A float that has no digits: infinity or not-a-number."""
+        name = "INFINITY" if value == value else "NAN"
+        self.declarations[name] = f"const float {name}"
+        return f"(-{name})" if value < 0 else name
+
+    # ---- arithmetic
+
+    def wrapping(self, operation: str, symbol: str, dtype: str) -> str:
+        """``add``, ``sub`` or ``mul`` of integers, in two's complement."""
+        kind, wide = c_type(dtype), unsigned_type(dtype)
+        return self.function(f"{operation}_{dtype}", kind, (kind, kind), f"return ({kind})(({wide})x0 {symbol} ({wide})x1);")
+
+    def extremum(self, operation: str, symbol: str, dtype: str) -> str:
+        """``max`` or ``min``: the second operand unless the first is strictly beyond it."""
+        kind = c_type(dtype)
+        return self.function(f"{operation}_{dtype}", kind, (kind, kind), f"return x0 {symbol} x1 ? x0 : x1;")
+
+    def floor_division(self, dtype: str) -> str:
+        """The quotient rounded towards minus infinity."""
+        kind = c_type(dtype)
+        body = f"{kind} q = x0 / x1; return q - ((x0 % x1 != 0) & ((x0 < 0) != (x1 < 0)));"
+        return self.function(f"floordiv_{dtype}", kind, (kind, kind), body)
+
+    def floor_remainder(self, dtype: str) -> str:
+        """The remainder with the sign of the divisor."""
+        kind = c_type(dtype)
+        body = f"{kind} r = x0 % x1; return r + (((r != 0) & ((r < 0) != (x1 < 0))) ? x1 : 0);"
+        return self.function(f"floormod_{dtype}", kind, (kind, kind), body)
+
+    def selection(self, dtype: str) -> str:
+        """One of two values, both computed."""
+        kind = c_type(dtype)
+        return self.function(f"select_{dtype}", kind, ("int", kind, kind), "return x0 ? x1 : x2;")
+
+    # ---- intrinsics
+
+    def intrinsic(self, name: str, dtype: str, result: str) -> str:
+        """The C function for the intrinsic ``name`` on ``dtype``; raises ``UnsupportedError`` when there is none."""
+        row = INTRINSICS.get(name)
+        spelled = None if row is None else _special_spelling(name, dtype) or row.c
+        if row is None or spelled is None or row.arity is None or row.effect:
+            raise UnsupportedError(f"the Cython backend cannot call {name} on {dtype}", rule="codegen.intrinsic")
+        kind = c_type(dtype)
+        out = "int" if dt.is_bool(result) else c_type(result)
+        suffix = "f" if dtype == "float32" else ""
+        arguments = [f"x{i}" for i in range(row.arity)]
+        if spelled.isidentifier():
+            spelled = f"{spelled}{suffix}({', '.join(arguments)})"
+        else:
+            spelled = spelled.format(*arguments, f=suffix)
+        return self.function(f"{name}_{dtype}", out, (kind,) * row.arity, f"return {spelled};")
+
+
+def _special_spelling(name: str, dtype: str) -> str | None:
+    """Intrinsics whose C form depends on the data type by more than the suffix of math.h."""
+    unsigned, kind = unsigned_type(dtype), c_type(dtype)
+    if name == "abs":
+        return "fabs" if dt.is_float(dtype) else f"({{0}} < 0 ? ({kind})(0 - ({unsigned}){{0}}) : {{0}})"
+    if name == "shift_left":
+        return f"(({kind})(({unsigned}){{0}} << {{1}}))"
+    if name == "popcount":
+        mask = (1 << dt.parse(dtype).bits) - 1
+        return f"(({kind})__builtin_popcountll((uint64_t){{0}} & {mask}ull))"
+    return None

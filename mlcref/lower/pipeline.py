@@ -1,0 +1,60 @@
+"""The passes from a scheduled program to one that a code generator can write down, in order.
+
+Each pass is a pure function from a ``PrimFunc`` to a ``PrimFunc`` that means the same, so the oracle can run the program between
+any two of them. To add a pass: its file, and its line in ``PIPELINE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlcref.ir import PrimFunc, Target, wellformed
+from mlcref.lower.compact_buffers import compact_buffers
+from mlcref.lower.hoist_conditions import hoist_conditions
+from mlcref.lower.lower_blocks import lower_blocks
+from mlcref.lower.promote_accumulators import promote_accumulators
+from mlcref.lower.serialize_threads import serialize_threads
+from mlcref.lower.short_loops import vectorize_short_loops
+from mlcref.lower.simplify import simplify
+from mlcref.lower.unroll import unroll
+from mlcref.lower.vectorize import vectorize
+
+After = Callable[[str, PrimFunc], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A named step of lowering. ``stage`` is the stage of its result, as ``ir.wellformed`` checks it."""
+
+    name: str
+    run: Callable[[PrimFunc], PrimFunc]
+    stage: str = "blockless"
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Pass("lower_blocks", lower_blocks),
+    Pass("serialize_threads", serialize_threads),
+    Pass("simplify", simplify),
+    Pass("compact_buffers", compact_buffers),
+    Pass("vectorize_short_loops", vectorize_short_loops),
+    Pass("vectorize", vectorize),
+    Pass("unroll", unroll),
+    Pass("simplify_indices", simplify),
+    Pass("hoist_conditions", hoist_conditions),
+    Pass("promote_accumulators", promote_accumulators),
+)
+
+
+def lower(func: PrimFunc, target: Target | None = None, after: After | None = None) -> PrimFunc:
+    """``func`` in the stage "blockless", ready for code generation for ``target``.
+
+    ``after(pass_name, program)`` is called with the program after every pass. Raises ``UnsupportedError`` for what the passes
+    cannot translate and ``WellformedError`` when a pass broke an invariant.
+    """
+    for step in PIPELINE:
+        func = step.run(func)
+        wellformed(func, step.stage)
+        if after is not None:
+            after(step.name, func)
+    return func

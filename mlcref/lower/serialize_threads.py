@@ -1,0 +1,153 @@
+"""Thread axes as serial loops, for a CPU.
+
+Threads run in lock step with a barrier after each statement that touches memory of others; a serial loop runs them one after the
+other. Both mean the same when no thread touches what another one has written between barriers: when the elements of each buffer
+that is stored and used again in a nest of threads are apart for different threads. Anything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlcref import arith
+from mlcref.errors import UnsupportedError
+from mlcref.ir import (
+    AllocBuffer, Buffer, BufferLoad, BufferStore, Expr, For, Node, PrimFunc, Stmt, Var, any_node, children, constant, map_children,
+    replace, substitute, walk,
+)  # fmt: skip
+from mlcref.lower.domains import Domains, shape_domain, with_loop
+
+_HINT = "split the kernel, keep the buffer in local scope, or compile for a GPU"
+
+
+def serialize_threads(func: PrimFunc) -> PrimFunc:
+    """``func`` with its thread axes as serial loops; raises ``UnsupportedError`` where the order of the threads would matter."""
+    if not any(isinstance(node, For) and node.kind == "thread_binding" for node in walk(func.body)):
+        return func
+    return replace(func, body=_Threads(func).visit(func.body, {}, shape_domain(func.shape_vars())))
+
+
+@dataclass
+class _Nest:
+    """The threadIdx axes of one nest of threads: variables by tag, and their extents."""
+
+    tag_of: dict[Var, str] = field(default_factory=dict)
+    extents: dict[str, int] = field(default_factory=dict)
+
+
+class _Threads:
+    def __init__(self, func: PrimFunc) -> None:
+        self.func = func
+
+    def refuse(self, what: str, stmt: Stmt) -> UnsupportedError:
+        return UnsupportedError(what, rule="lower.threads", root=self.func, marks=[(stmt, "here")], hint=_HINT)
+
+    def visit(self, stmt: Stmt, axes: Mapping[str, For], dom: Domains) -> Stmt:
+        """``stmt`` without thread axes; ``axes`` are the open ones by tag."""
+        if not isinstance(stmt, For) or stmt.kind != "thread_binding":
+            inner = with_loop(dom, stmt)
+            return map_children(lambda child: self.visit(child, axes, inner) if isinstance(child, Stmt) else child, stmt)
+        tag = stmt.thread or ""
+        if tag in axes:
+            return self.projected(stmt, axes, dom)
+        is_nest = tag.startswith("threadIdx") and not any(name.startswith("threadIdx") for name in axes)
+        opened = axes if "vthread" in tag else {**axes, tag: stmt}
+        serial = replace(stmt, kind="serial", thread=None, body=self.visit(stmt.body, opened, with_loop(dom, stmt)))
+        if is_nest:
+            self.require_order_free(stmt, serial, dom)
+        return serial
+
+    def projected(self, stmt: For, axes: Mapping[str, For], dom: Domains) -> Stmt:
+        """An axis that is open already has its value there."""
+        outer = axes[stmt.thread or ""]
+        if constant(stmt.extent) is None or constant(stmt.extent) != constant(outer.extent):
+            raise self.refuse(f"two loops bound to {stmt.thread} have different extents", stmt)
+        return self.visit(substitute(stmt.body, {stmt.loop_var: outer.loop_var}), axes, dom)
+
+    # ---- may the threads run one after the other?
+
+    def require_order_free(self, threads: For, serial: For, dom: Domains) -> None:
+        """Raise unless the threads of a nest keep to themselves. ``threads`` is the nest with, ``serial`` without its axes."""
+        nest = _axes_of(threads)
+        for node in walk(serial):
+            if isinstance(node, AllocBuffer) and _is_local(node.buffer) and any(v in nest.tag_of for v in _loops_in(node.body)):
+                raise self.refuse(f"each thread has its own {node.buffer.name}, which is used around a barrier", threads)
+        for buffer in _shared_between(serial):
+            if not _threads_apart(list(_accesses(serial, buffer, dom, frozenset())), nest, len(buffer.shape)):
+                raise self.refuse(f"threads may read what other threads have written to {buffer.name}", threads)
+
+
+def _is_local(buffer: Buffer) -> bool:
+    return buffer.scope.partition(".")[0] == "local"
+
+
+def _axes_of(threads: For) -> _Nest:
+    nest = _Nest()
+    for node in walk(threads):
+        if isinstance(node, For) and node.thread is not None and node.thread.startswith("threadIdx"):
+            nest.tag_of[node.loop_var] = node.thread
+            nest.extents[node.thread] = max(nest.extents.get(node.thread, 0), constant(node.extent) or 0)
+    return nest
+
+
+def _loops_in(stmt: Stmt) -> Iterator[Var]:
+    return (node.loop_var for node in walk(stmt) if isinstance(node, For))
+
+
+def _shared_between(stmt: Stmt) -> list[Buffer]:
+    """Buffers not private to a thread that are stored and used at another place, too."""
+    private = {node.buffer for node in walk(stmt) if isinstance(node, AllocBuffer)}
+    uses: dict[Buffer, int] = {}
+    stored: set[Buffer] = set()
+    for node in walk(stmt):
+        if isinstance(node, BufferLoad | BufferStore) and not _is_local(node.buffer) and node.buffer not in private:
+            uses[node.buffer] = uses.get(node.buffer, 0) + 1
+            if isinstance(node, BufferStore):
+                stored.add(node.buffer)
+    return [buffer for buffer, count in uses.items() if count > 1 and buffer in stored]
+
+
+Access = tuple[tuple[Expr, ...], Domains, frozenset[Var]]
+
+
+def _accesses(node: Node, buffer: Buffer, dom: Domains, inner: frozenset[Var]) -> Iterator[Access]:
+    if isinstance(node, BufferLoad | BufferStore) and node.buffer is buffer:
+        yield node.indices, dom, inner
+    if isinstance(node, For):
+        dom, inner = with_loop(dom, node), inner | {node.loop_var}
+    for child in children(node):
+        yield from _accesses(child, buffer, dom, inner)
+
+
+def _threads_apart(accesses: list[Access], nest: _Nest, rank: int) -> bool:
+    """Does each thread have elements of its own: do some dimensions tell all threads apart?"""
+    apart: set[str] = set()
+    for axis in range(rank):
+        apart |= _told_apart([(indices[axis], dom, inner) for indices, dom, inner in accesses], nest)
+    return all(tag in apart for tag, extent in nest.extents.items() if extent != 1)
+
+
+def _told_apart(indices: list[tuple[Expr, Domains, frozenset[Var]]], nest: _Nest) -> set[str]:
+    """The tags whose threads touch separate intervals of one dimension: position = sum of step * thread + a short interval."""
+    axis_of = {tag: Var(tag) for tag in nest.extents}
+    canonical: dict[Var, Expr] = {var: axis_of[tag] for var, tag in nest.tag_of.items()}
+    spans = []
+    for index, dom, inner in indices:
+        if any_node(index, BufferLoad):
+            return set()
+        known = {**dom, **{axis_of[tag]: extent for tag, extent in nest.extents.items()}}
+        spans.append(arith.relax(substitute(index, canonical), inner - canonical.keys(), known))
+    span = arith.union(spans)
+    if span is None:
+        return set()
+    steps = sorted((step, tag) for tag, var in axis_of.items() if (step := span.base.terms.get(var, 0)))
+    axes = set(axis_of.values())
+    if span.base.only(lambda atom: atom not in axes).variables() & axes:
+        return set()
+    reach = span.extent
+    for step, tag in steps:
+        if step < reach or not nest.extents[tag]:
+            return set()
+        reach += step * (nest.extents[tag] - 1)
+    return {tag for _, tag in steps}

@@ -1,0 +1,180 @@
+"""Loops of kind "vectorized" as vector statements: ``Ramp`` indices, ``Broadcast`` scalars, elementwise arithmetic.
+
+A loop is cut into pieces of at most 64 bytes per vector, each a power of two of lanes. Where a statement has no vector form the loop
+becomes serial: its iterations do not conflict, so that both mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mlcref import arith
+from mlcref import dtype as dt
+from mlcref.ir import (
+    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, BufferStore, Cast, Div, Expr, For, IfThenElse, Max, Min, Mul,
+    PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node, children_of, const, constant, fresh, map_children, replace, seq,
+    substitute, variables, walk,
+)  # fmt: skip
+from mlcref.lower.domains import Domains, shape_domain, with_loop
+
+VECTOR_BYTES = 64
+MAX_UNROLLED = 8
+"""Pieces of one loop that are written out rather than looped over."""
+_ARITHMETIC = (Add, Sub, Mul, Div, Max, Min)
+_COMPARISONS = (EQ, NE, LT, LE, GT, GE)
+_ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def vectorize(func: PrimFunc) -> PrimFunc:
+    """``func`` with its vectorized loops as vector statements where those exist, as serial loops elsewhere."""
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars())))
+
+
+def _visit(stmt: Stmt, dom: Domains) -> Stmt:
+    inner = with_loop(dom, stmt)
+    stmt = map_children(lambda child: _visit(child, inner) if isinstance(child, Stmt) else child, stmt)
+    if isinstance(stmt, For) and stmt.kind == "vectorized":
+        return vectorized(stmt, dom)
+    return seq(*children_of(stmt))
+
+
+def vectorized(loop: For, dom: Domains) -> Stmt:
+    """``loop`` as vector statements, or as a serial loop where it has no vector form."""
+    extent = constant(loop.extent)
+    if extent is None or extent < 2 or not _has_vector_form(loop, dom):
+        return replace(loop, kind="serial")
+    return seq(*_pieces(loop, extent, _widest(loop.body), dom))
+
+
+def _has_vector_form(loop: For, dom: Domains) -> bool:
+    try:
+        _Lanes(loop.loop_var, loop.min, 2, with_loop(dom, loop)).statement(loop.body)
+    except NoVectorForm:
+        return False
+    return True
+
+
+def _widest(body: Stmt) -> int:
+    """Lanes of a full vector of the widest elements that ``body`` touches."""
+    types = [node.buffer.type for node in walk(body) if isinstance(node, BufferLoad | BufferStore)]
+    types += [node.type for node in walk(body) if isinstance(node, Cast)]
+    return VECTOR_BYTES // max((dt.parse(name).bits // 8 for name in types if name in _ELEMENTS), default=8)
+
+
+def _pieces(loop: For, extent: int, most: int, dom: Domains) -> Iterable[Stmt]:
+    """Full vectors in a loop, then the rest in ever smaller powers of two."""
+    done = 0
+    while done < extent:
+        lanes = 1 << (min(most, extent - done).bit_length() - 1)
+        count = (extent - done) // lanes
+        start = loop.min + done
+        if count > 1:
+            piece = Var(loop.loop_var.name, loop.loop_var.type)
+            body = _lanes(loop, start + piece * lanes, lanes, {**dom, piece: count})
+            kind = "unrolled" if count <= MAX_UNROLLED else "serial"
+            yield For(piece, const(0, piece.type), const(count, piece.type), kind, body)
+        else:
+            yield _lanes(loop, start, lanes, dom)
+        done += count * lanes
+
+
+def _lanes(loop: For, start: Expr, lanes: int, dom: Domains) -> Stmt:
+    """The iterations from ``start`` on, ``lanes`` of them, as one."""
+    body = fresh(loop.body)
+    if lanes == 1:
+        return substitute(body, {loop.loop_var: start})
+    return _Lanes(loop.loop_var, start, lanes, with_loop(dom, loop)).statement(body)
+
+
+class NoVectorForm(Exception):
+    """A statement that is not written with vectors."""
+
+
+class _Lanes:
+    """Turns statements of one iteration into statements of ``lanes`` iterations of ``var``, from ``start`` on."""
+
+    def __init__(self, var: Var, start: Expr, lanes: int, dom: Domains) -> None:
+        self.var, self.start, self.lanes, self.dom = var, start, lanes, dom
+
+    def statement(self, stmt: Stmt) -> Stmt:
+        if isinstance(stmt, BufferStore):
+            return self.store(stmt)
+        if isinstance(stmt, SeqStmt):
+            return seq(*[self.statement(part) for part in stmt.seq])
+        if isinstance(stmt, For) and stmt.kind in ("serial", "unrolled") and self.uniform(stmt.min) and self.uniform(stmt.extent):
+            self.dom = with_loop(self.dom, stmt)
+            return replace(stmt, body=self.statement(stmt.body))
+        if isinstance(stmt, IfThenElse) and self.uniform(stmt.condition):
+            other = None if stmt.else_case is None else self.statement(stmt.else_case)
+            return replace(stmt, then_case=self.statement(stmt.then_case), else_case=other)
+        raise NoVectorForm
+
+    def store(self, stmt: BufferStore) -> Stmt:
+        indices = self.indices(stmt.buffer, stmt.indices)
+        if indices is None:
+            raise NoVectorForm  # all iterations write one element
+        return BufferStore(stmt.buffer, self.wide(stmt.value), indices)
+
+    def indices(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...] | None:
+        """Where the lanes are: a ramp in the last dimension; None when all are at one place."""
+        if all(self.uniform(index) for index in indices):
+            return None
+        *outer, last = indices
+        if not all(self.uniform(index) for index in outer) or buffer.type not in _ELEMENTS or any_node(last, BufferLoad):
+            raise NoVectorForm
+        form = arith.linear(last, self.dom)
+        stride = form.terms.get(self.var, 0)
+        rest = form.only(lambda atom: atom is not self.var).shift(form.constant)
+        if not stride or self.var in rest.variables():
+            raise NoVectorForm
+        base = rest.expr() + self.start.astype(last.dtype) * stride
+        return (*outer, Ramp(arith.simplify(base.astype(last.dtype), self.dom), const(stride, last.dtype), self.lanes))
+
+    def uniform(self, expr: Expr) -> bool:
+        """Is the value the same in all lanes?"""
+        return self.var not in variables(expr)
+
+    def wide(self, expr: Expr) -> Expr:
+        """The value in all lanes, as a vector."""
+        if self.uniform(expr):
+            if dt.parse(expr.dtype).element not in _ELEMENTS:
+                raise NoVectorForm
+            return Broadcast(expr, self.lanes)
+        rule = _RULES.get(type(expr))
+        if rule is None or expr.dtype not in _ELEMENTS:
+            raise NoVectorForm
+        return rule(self, expr)
+
+    def _load(self, expr: Any) -> Expr:
+        indices = self.indices(expr.buffer, expr.indices)
+        assert indices is not None
+        return BufferLoad(expr.buffer, indices)
+
+    def _binary(self, expr: Any) -> Expr:
+        if isinstance(expr, Div) and not dt.is_float(expr.dtype):
+            raise NoVectorForm
+        made: Expr = type(expr)(self.wide(expr.a), self.wide(expr.b))
+        return made
+
+    def _cast(self, expr: Any) -> Expr:
+        return Cast(dt.parse(expr.type).with_lanes(self.lanes), self.wide(expr.value))
+
+    def _select(self, expr: Any) -> Expr:
+        condition = expr.condition
+        if not isinstance(condition, _COMPARISONS) or condition.a.dtype not in _ELEMENTS:
+            raise NoVectorForm
+        if dt.parse(condition.a.dtype).bits != dt.parse(expr.dtype).bits:
+            raise NoVectorForm
+        compared = type(condition)(self.wide(condition.a), self.wide(condition.b))
+        return Select(compared, self.wide(expr.true_value), self.wide(expr.false_value))
+
+    def _variable(self, expr: Any) -> Expr:
+        return Ramp(self.start.astype(expr.type), const(1, expr.type), self.lanes)
+
+
+_RULES: dict[type, Callable[[_Lanes, Any], Expr]] = {
+    BufferLoad: _Lanes._load, Cast: _Lanes._cast, Select: _Lanes._select, Var: _Lanes._variable,
+    **dict.fromkeys(_ARITHMETIC, _Lanes._binary),
+}  # fmt: skip
+
