@@ -1,0 +1,42 @@
+"""Tensor expressions: tensors described by what each of their elements is, turned into schedulable functions.
+
+    A = te.placeholder((128, 128), name="A")
+    B = te.placeholder((128, 128), name="B")
+    k = te.reduce_axis((0, 128), name="k")
+    C = te.compute((128, 128), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="C")
+    func = te.create_prim_func([A, B, C])
+
+Names and behaviour are those of ``tvm.te``. What is refused, by rule:
+
+* te.T1 shapes, bounds and indices are integers, extents not negative;
+* te.T2 a reduction takes distinct reduce axes, a ``where=`` that is a condition, an ``init=`` of its own type, and a
+  type it is defined on;
+* te.T3 a tensor is read with one index per dimension;
+* te.T4 the function of a compute takes one index per dimension and returns a value;
+* te.T5 a reduction stands at the top of a compute;
+* te.T6 ``create_prim_func`` gets distinct tensors and variables, a computed tensor among them, every placeholder that
+  is read and every variable that is used;
+* te.U1 computes and reductions of several values at once are not supported.
+"""
+
+from mlcref.ir import Select, const
+from mlcref.te.axis import Axis, TensorExpressionError, reduce_axis, var
+from mlcref.te.functions import (
+    abs, acos, all, any, asin, atan, ceil, cos, cosh, div, erf, exp, exp2, exp10, floor, floordiv, floormod, fmod,
+    if_then_else, isfinite, isinf, isnan, log, log1p, log2, log10, nearbyint, popcount, power, round, rsqrt,
+    sigmoid, sin, sinh, sqrt, tan, tanh, trunc, truncdiv, truncmod,
+)  # fmt: skip
+from mlcref.te.prim_func import create_prim_func
+from mlcref.te.reduction import CommReducer, Reduce, comm_reducer, max, max_value, min, min_value, prod, sum
+from mlcref.te.tensor import ComputeOp, PlaceholderOp, Tensor, TensorSlice, compute, placeholder
+
+indexdiv, indexmod = floordiv, floormod
+
+__all__ = [
+    "Axis", "CommReducer", "ComputeOp", "PlaceholderOp", "Reduce", "Select", "Tensor", "TensorExpressionError",
+    "TensorSlice", "abs", "acos", "all", "any", "asin", "atan", "ceil", "comm_reducer", "compute", "const", "cos",
+    "cosh", "create_prim_func", "div", "erf", "exp", "exp10", "exp2", "floor", "floordiv", "floormod", "fmod",
+    "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max",
+    "max_value", "min", "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis",
+    "round", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "trunc", "truncdiv", "truncmod", "var",
+]  # fmt: skip

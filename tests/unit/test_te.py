@@ -1,0 +1,304 @@
+"""Tensor expressions: what create_prim_func makes of them, and what it computes."""
+
+import numpy as np
+import pytest
+
+from mlcref import te
+from mlcref.interp import interpret
+from mlcref.ir import PrimFunc, assert_structural_equal, blocks_in, walk
+from mlcref.ir.stmt import For
+from mlcref.script import from_source
+
+HEADER = "from mlcref.script import tir as T\n\n"
+
+
+def parsed(text: str) -> PrimFunc:
+    func = from_source(HEADER + text)
+    assert isinstance(func, PrimFunc)
+    return func
+
+
+def loops(func: PrimFunc) -> list[For]:
+    return [node for node in walk(func.body) if isinstance(node, For)]
+
+
+def matmul_relu() -> list[te.Tensor]:
+    A = te.placeholder((16, 8), "float32", name="A")
+    B = te.placeholder((8, 4), "float32", name="B")
+    k = te.reduce_axis((0, 8), "k")
+    Y = te.compute((16, 4), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="Y")
+    C = te.compute((16, 4), lambda i, j: te.max(Y[i, j], 0), name="C")
+    return [A, B, Y, C]
+
+
+def test_matmul_relu_is_the_program_of_the_course() -> None:
+    A, B, _, C = matmul_relu()
+    expected = parsed('''
+@T.prim_func
+def main(A: T.Buffer((16, 8), "float32"), B: T.Buffer((8, 4), "float32"), C: T.Buffer((16, 4), "float32")):
+    T.func_attr({"global_symbol": "main", "tir.noalias": True})
+    Y = T.alloc_buffer((16, 4))
+    for i, j, k in T.grid(16, 4, 8):
+        with T.block("Y"):
+            v_i, v_j, v_k = T.axis.remap("SSR", [i, j, k])
+            T.reads(A[v_i, v_k], B[v_k, v_j])
+            T.writes(Y[v_i, v_j])
+            with T.init():
+                Y[v_i, v_j] = T.float32(0.0)
+            Y[v_i, v_j] = Y[v_i, v_j] + A[v_i, v_k] * B[v_k, v_j]
+    for i, j in T.grid(16, 4):
+        with T.block("C"):
+            v_i, v_j = T.axis.remap("SS", [i, j])
+            T.reads(Y[v_i, v_j])
+            T.writes(C[v_i, v_j])
+            C[v_i, v_j] = T.max(Y[v_i, v_j], T.float32(0.0))
+''')
+    func = te.create_prim_func([A, B, C])
+    assert_structural_equal(func, expected)
+    assert_structural_equal(parsed(func.script()), func)
+
+
+def test_names_of_blocks_loops_iterators_and_buffers() -> None:
+    A, B, _, C = matmul_relu()
+    func = te.create_prim_func([A, B, C])
+    root, *blocks = blocks_in(func.body)
+    assert [block.name for block in blocks] == ["Y", "C"]
+    assert [loop.loop_var.name for loop in loops(func)] == ["i", "j", "k", "i", "j"]
+    assert [[each.var.name for each in block.iter_vars] for block in blocks] == [["v_i", "v_j", "v_k"], ["v_i", "v_j"]]
+    assert [each.iter_type for each in blocks[0].iter_vars] == ["spatial", "spatial", "reduce"]
+    assert [buffer.name for buffer in func.params] == ["A", "B", "C"]
+    assert [buffer.name for buffer in root.alloc_buffers] == ["Y"]
+
+
+def test_an_intermediate_tensor_can_be_a_parameter() -> None:
+    func = te.create_prim_func(matmul_relu())
+    assert [buffer.name for buffer in func.params] == ["A", "B", "Y", "C"]
+    assert func.root.alloc_buffers == ()
+    a, b = np.ones((16, 8), "float32"), np.full((8, 4), 2, "float32")
+    y, c = np.zeros((16, 4), "float32"), np.zeros((16, 4), "float32")
+    interpret(func, a, b, y, c)
+    np.testing.assert_array_equal(y, np.full((16, 4), 16))
+    np.testing.assert_array_equal(c, y)
+
+
+def test_two_calls_share_no_buffer_and_no_variable() -> None:
+    tensors = matmul_relu()
+    first, second = te.create_prim_func(tensors), te.create_prim_func(tensors)
+    assert_structural_equal(first, second)
+    assert not set(first.params) & set(second.params)
+    assert not {loop.loop_var for loop in loops(first)} & {loop.loop_var for loop in loops(second)}
+
+
+def test_star_parameters_name_the_axes_i0_i1() -> None:
+    A = te.placeholder((2, 3, 4), name="A")
+    B = te.compute(A.shape, lambda *i: A(*i) + 1.0, name="B")
+    C = te.compute(A.shape, lambda n, *rest: B[(n, *rest)] * 2.0, name="C")
+    assert [axis.name for axis in B.op.axis] == ["i0", "i1", "i2"]
+    assert [axis.name for axis in C.op.axis] == ["n", "i0", "i1"]
+
+
+def test_a_tensor_is_indexed_at_once_or_step_by_step() -> None:
+    A = te.placeholder((4, 4), name="A")
+    straight = te.compute((4,), lambda i: A[i, 3], name="B")
+    stepwise = te.compute((4,), lambda i: A[i][3], name="B")
+    called = te.compute((4,), lambda i: A(i, 3), name="B")
+    expected = te.create_prim_func([A, straight])
+    assert_structural_equal(te.create_prim_func([A, stepwise]), expected)
+    assert_structural_equal(te.create_prim_func([A, called]), expected)
+
+
+def test_shape_dtype_and_inputs_of_a_tensor() -> None:
+    A = te.placeholder((4, 8), "int8", name="A")
+    B = te.compute((4,), lambda i: A[i, 0].astype("int32") + A[i, 1].astype("int32"), name="B")
+    assert (A.ndim, A.dtype, [int(n) for n in A.shape]) == (2, "int8", [4, 8])
+    assert (B.ndim, B.dtype, B.name) == (1, "int32", "B")
+    assert B.op.input_tensors == (A,)
+    assert A.shape[0] == B.shape[0]
+    assert A.op.input_tensors == ()
+
+
+def test_inputs_are_found_after_their_python_names_are_gone() -> None:
+    A = te.placeholder((4,), name="A")
+    C = te.compute((4,), lambda i: te.compute((4,), lambda j: A[j] * 2.0, name="B")[i] + 1.0, name="C")
+    func = te.create_prim_func([A, C])
+    assert [block.name for block in blocks_in(func.body)] == ["root", "B", "C"]
+
+
+def test_producers_come_before_consumers_each_once() -> None:
+    A = te.placeholder((4,), name="A")
+    left = te.compute((4,), lambda i: A[i] + 1.0, name="left")
+    right = te.compute((4,), lambda i: left[i] * 2.0, name="right")
+    out = te.compute((4,), lambda i: right[i] - left[i], name="out")
+    func = te.create_prim_func([out, A])
+    assert [block.name for block in blocks_in(func.body)] == ["root", "left", "right", "out"]
+    result = np.zeros(4, "float32")
+    interpret(func, result, np.arange(4, dtype="float32"))
+    np.testing.assert_array_equal(result, np.arange(4) + 1)
+
+
+def test_equal_names_give_different_block_names() -> None:
+    A = te.placeholder((4,), name="A")
+    B = te.compute((4,), lambda i: A[i] + 1.0)
+    C = te.compute((4,), lambda i: B[i] + 1.0)
+    func = te.create_prim_func([A, C])
+    assert [block.name for block in blocks_in(func.body)] == ["root", "compute", "compute_1"]
+
+
+def test_reduction_over_a_range_that_does_not_start_at_zero() -> None:
+    A = te.placeholder((8,), "int32", name="A")
+    k = te.reduce_axis((2, 6), "k")
+    total = te.compute((), lambda: te.sum(A[k], axis=k), name="total")
+    func = te.create_prim_func([A, total])
+    (loop,) = loops(func)
+    assert (int(loop.min), int(loop.extent)) == (2, 4)
+    result = np.zeros((), "int32")
+    interpret(func, np.arange(8, dtype="int32"), result)
+    assert result == 2 + 3 + 4 + 5
+
+
+def test_a_scalar_without_reduction_gets_a_unit_iterator() -> None:
+    A = te.placeholder((4,), name="A")
+    first = te.compute((), lambda: A[0] + 1.0, name="first")
+    func = te.create_prim_func([A, first])
+    block = blocks_in(func.body)[1]
+    assert [(each.var.name, int(each.dom.extent)) for each in block.iter_vars] == [("vi", 1)]
+    result = np.zeros((), "float32")
+    interpret(func, np.arange(4, dtype="float32"), result)
+    assert result == 1
+
+
+@pytest.mark.parametrize(
+    ("reducer", "expected"), [(te.max, np.max), (te.min, np.min), (te.sum, np.sum), (te.prod, np.prod)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float16", "int8"])
+def test_reducers(reducer: te.CommReducer, expected: object, dtype: str) -> None:
+    A = te.placeholder((3, 2, 2), dtype, name="A")
+    k, n = te.reduce_axis((0, 2), "k"), te.reduce_axis((0, 2), "n")
+    R = te.compute((3,), lambda i: reducer(A[i, k, n], axis=[k, n]), name="R")
+    a = np.array([[[-1, -2], [-3, -4]], [[1, 2], [3, 4]], [[0, -7], [5, 1]]], dtype)
+    r = np.zeros(3, dtype)
+    interpret(te.create_prim_func([A, R]), a, r)
+    np.testing.assert_array_equal(r, expected(a, axis=(1, 2)).astype(dtype))  # type: ignore[operator]
+
+
+def test_a_reducer_of_ones_own() -> None:
+    either = te.comm_reducer(lambda x, y: te.any(x, y), lambda dtype: te.const(False, dtype), name="either")
+    A = te.placeholder((3, 2), "int32", name="A")
+    k = te.reduce_axis((0, 2), "k")
+    R = te.compute((3,), lambda i: either(A[i, k] > 4, axis=k), name="R")
+    r = np.zeros(3, "bool")
+    interpret(te.create_prim_func([A, R]), np.array([[1, 2], [5, 1], [4, 9]], "int32"), r)
+    assert r.tolist() == [False, True, True]
+
+
+def test_where_takes_only_some_values() -> None:
+    A = te.placeholder((2, 4), "int32", name="A")
+    k = te.reduce_axis((0, 4), "k")
+    S = te.compute((2,), lambda i: te.sum(A[i, k], axis=k, where=A[i, k] > 0), name="S")
+    M = te.compute((2,), lambda i: te.max(A[i, k], axis=k, where=A[i, k] < 3), name="M")
+    a = np.array([[1, -2, 3, -4], [-1, 2, 7, 1]], "int32")
+    s, m = np.zeros(2, "int32"), np.zeros(2, "int32")
+    interpret(te.create_prim_func([A, S, M]), a, s, m)
+    assert s.tolist() == [4, 10]
+    assert m.tolist() == [1, 2]
+
+
+def test_a_reduction_can_start_at_a_given_value() -> None:
+    A, bias = te.placeholder((2, 3), name="A"), te.placeholder((2,), name="bias")
+    k = te.reduce_axis((0, 3), "k")
+    S = te.compute((2,), lambda i: te.sum(A[i, k], axis=k, init=bias[i]), name="S")
+    s = np.zeros(2, "float32")
+    interpret(te.create_prim_func([A, bias, S]), np.ones((2, 3), "float32"), np.array([10, 20], "float32"), s)
+    assert s.tolist() == [13, 23]
+
+
+def test_max_of_two_values_is_no_reduction() -> None:
+    A = te.placeholder((4,), name="A")
+    B = te.compute((4,), lambda i: te.min(te.max(A[i], 0), 6), name="B")
+    assert B.op.reduce_axis == ()
+    b = np.zeros(4, "float32")
+    interpret(te.create_prim_func([A, B]), np.array([-1, 3, 7, 6], "float32"), b)
+    assert b.tolist() == [0, 3, 6, 6]
+
+
+def test_padding_reads_only_inside() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+    P = te.compute((6,), lambda i: te.if_then_else(te.all(i >= 1, i < 5), A[i - 1], 0), name="P")
+    p = np.ones(6, "int32")
+    interpret(te.create_prim_func([A, P]), np.array([1, 2, 3, 4], "int32"), p)
+    assert p.tolist() == [0, 1, 2, 3, 4, 0]
+
+
+def test_an_axis_takes_part_in_arithmetic() -> None:
+    A = te.placeholder((10,), "int32", name="A")
+    k = te.reduce_axis((0, 3), "k")
+    weight = te.if_then_else(k == 1, k, -k)
+    C = te.compute((4,), lambda i: te.sum(A[i + k * 2 - k] * (2 - k) + weight, axis=k), name="C")
+    a, c = np.arange(10, dtype="int32"), np.zeros(4, "int32")
+    interpret(te.create_prim_func([A, C]), a, c)
+    assert c.tolist() == [sum(a[i + k] * (2 - k) + (k if k == 1 else -k) for k in range(3)) for i in range(4)]
+
+
+def test_symbolic_extents_are_bound_by_the_arguments() -> None:
+    n, m = te.var("n"), te.var("m")
+    A = te.placeholder((n, m), name="A")
+    k = te.reduce_axis((0, m), "k")
+    R = te.compute((n,), lambda i: te.sum(A[i, k], axis=k), name="R")
+    D = te.compute((n * 2,), lambda i: R[i // 2], name="D")
+    func = te.create_prim_func([A, D])
+    assert func.shape_vars() == (n, m)
+    for rows, columns in [(2, 3), (1, 5)]:
+        a, d = np.random.default_rng(0).integers(0, 9, (rows, columns)).astype("float32"), np.zeros(2 * rows, "float32")
+        interpret(func, a, d)
+        np.testing.assert_array_equal(d, np.repeat(a.sum(axis=1), 2))
+
+
+def test_scalar_parameters_stay_in_their_place() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+    shift = te.var("shift")
+    B = te.compute((4,), lambda i: A[i] + shift, name="B")
+    func = te.create_prim_func([A, shift, B])
+    assert func.params[1] is shift
+    b = np.zeros(4, "int32")
+    interpret(func, np.arange(4, dtype="int32"), 5, b)
+    assert b.tolist() == [5, 6, 7, 8]
+
+
+def test_int64_extents_make_int64_loops() -> None:
+    n = te.const(4, "int64")
+    A = te.placeholder((n, n), name="A")
+    k = te.reduce_axis((0, n), "k")
+    R = te.compute((n,), lambda i: te.sum(A[i, k], axis=k), name="R")
+    func = te.create_prim_func([A, R])
+    assert {loop.loop_var.dtype for loop in loops(func)} == {"int64"}
+    assert {each.var.dtype for each in blocks_in(func.body)[1].iter_vars} == {"int64"}
+
+
+def test_attributes_become_annotations_of_the_block() -> None:
+    A = te.placeholder((4,), name="A")
+    B = te.compute((4,), lambda i: A[i], name="B", tag="injective", attrs={"schedule_rule": "none", "tiles": [2, 2]})
+    block = blocks_in(te.create_prim_func([A, B]).body)[1]
+    assert dict(block.annotations) == {"schedule_rule": "none", "tiles": [2, 2]}
+    assert B.op.tag == "injective"
+
+
+def test_functions_are_the_intrinsics_of_the_same_name() -> None:
+    x = te.var("x", "float32")
+    for name in ("exp", "tanh", "sqrt", "floor", "round", "abs", "sigmoid", "erf"):
+        made = getattr(te, name)(x)
+        assert (made.op, made.dtype) == (name, "float32")
+    assert te.isnan(x).dtype == "bool"
+    assert (te.power(x, 2).op, te.power(x, 2).args[1].value) == ("pow", 2.0)
+
+
+def test_integer_division_rounds_as_its_name_says() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+    functions = {"fd": te.floordiv, "fm": te.floormod, "td": te.truncdiv, "tm": te.truncmod}
+    outputs = [te.compute((4,), _applied(function, A), name=name) for name, function in functions.items()]
+    results = [np.zeros(4, "int32") for _ in outputs]
+    interpret(te.create_prim_func([A, *outputs]), np.array([7, -7, 6, -6], "int32"), *results)
+    assert [r.tolist() for r in results] == [[2, -3, 2, -2], [1, 2, 0, 0], [2, -2, 2, -2], [1, -1, 0, 0]]
+
+
+def _applied(function: object, A: te.Tensor) -> object:
+    return lambda i: function(A[i], 3)  # type: ignore[operator]
