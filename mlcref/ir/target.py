@@ -18,13 +18,15 @@ _BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda"
 class Target:
     """A target: its kind and options, from ``"llvm --num-cores=1"``, ``{"kind": "cython", "num-cores": 1}`` or a bare name.
 
-    "cython", "llvm" and "c" all select the Cython backend of the host CPU.
+    "cython", "llvm" and "c" all select the Cython backend of the host CPU. ``host`` is what runs the code that calls
+    the kernels: a CPU.
 
     >>> Target("llvm --num-cores=1").num_cores
     1
     """
 
     spec: Any
+    host: Target | str | Mapping[str, Any] | None = field(default=None, compare=False)
     kind: str = field(init=False)
     options: dict[str, Any] = field(init=False, compare=False)
     _current: ClassVar[list[Target]] = []
@@ -35,6 +37,10 @@ class Target:
         if kind.partition("/")[0] not in _BACKENDS:
             known = ", ".join(sorted(_BACKENDS))
             raise MlcrefError(f"unknown target kind {kind!r}", hint=f"known kinds: {known}")
+        host = None if self.host is None else Target(self.host)
+        if host is not None and host.backend != "cython":
+            raise MlcrefError(f"the host must be a CPU, not {host.kind}", hint='write host="llvm"')
+        object.__setattr__(self, "host", host)
         object.__setattr__(self, "spec", json.dumps({"kind": kind, **options}, sort_keys=True))
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "options", options)

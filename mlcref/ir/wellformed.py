@@ -19,6 +19,7 @@ from mlcref.ir.stmt import (
     DeclBuffer,
     For,
     IterVar,
+    MatchBufferRegion,
     SeqStmt,
     Stmt,
     Token,
@@ -58,7 +59,8 @@ class _Checker:
         self.visit(root)
 
     def fail(self, rule: str, what: str, node: Any) -> None:
-        raise WellformedError(what, rule=f"wellformed.{rule}", root=self.func, marks=[(node, what)])
+        printable = rule != "W4"  # a node with an unknown kind or a value too few has no script
+        raise WellformedError(what, rule=f"wellformed.{rule}", root=self.func if printable else None, marks=[(node, what)])
 
     def bind(self, item: Any, at: Node) -> None:
         if item in self.bound:
@@ -96,7 +98,7 @@ class _Checker:
             for child in value if type(value) is tuple else (value,):
                 if child is not None:
                     self.visit(child)
-        if not isinstance(node, IterVar):
+        if not isinstance(node, IterVar | MatchBufferRegion):  # what these bind, the block around them uses
             self.scope = before
 
     def check_buffer(self, buffer: Any, node: Node) -> None:

@@ -1,0 +1,123 @@
+"""Graph functions to linear programs of the virtual machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcref.errors import UnsupportedError
+from mlcref.ir import graph
+from mlcref.ir.base import Node
+from mlcref.ir.function import GlobalVar, IRModule
+from mlcref.relax.wellformed import resolve, wellformed_graph
+from mlcref.runtime.vm import (
+    Allocate,
+    GetField,
+    Instruction,
+    Invoke,
+    LoadConstant,
+    MakeShape,
+    MakeTuple,
+    Program,
+)
+
+
+def lower_graph(module: IRModule) -> tuple[dict[str, Program], tuple[np.ndarray[Any, Any], ...]]:
+    """The programs of the graph functions of ``module``, by name, and the constants that they share.
+
+    Calls name kernels by the keys of ``module`` and registered functions by their names. Raises ``WellformedError`` for
+    a graph that breaks an invariant, ``UnsupportedError`` for an operator without lowering.
+    """
+    wellformed_graph(module)
+    pool: dict[int, tuple[int, np.ndarray[Any, Any]]] = {}
+    programs = {
+        name: _Lowering(name, func, module, pool).program()
+        for name, func in module.functions.items()
+        if isinstance(func, graph.Function)
+    }
+    return programs, tuple(array for _, array in pool.values())
+
+
+class _Lowering:
+    def __init__(
+        self, name: str, func: graph.Function, module: IRModule, pool: dict[int, tuple[int, np.ndarray[Any, Any]]]
+    ) -> None:
+        self.name, self.func, self.module, self.pool = name, func, module, pool
+        self.code: list[Instruction] = []
+        self.registers: dict[graph.Var, int] = {param: i for i, param in enumerate(func.params)}
+        self.count = len(func.params)
+
+    def program(self) -> Program:
+        for binding in self.func.bindings():
+            self.registers[binding.var] = self.value(binding.value)
+        result = self.value(self.func.body.body)
+        return Program(self.name, self.func.params, tuple(self.code), self.count, result)
+
+    def register(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def value(self, value: Node) -> int:
+        """The register that holds ``value`` from here on."""
+        if isinstance(value, graph.Var):
+            return self.registers[value]
+        if isinstance(value, graph.Call):
+            return self.call(value)
+        if isinstance(value, graph.Constant):
+            return self.emit(LoadConstant(self.register(), self.constant(value)))
+        if isinstance(value, graph.ShapeExpr):
+            return self.emit(MakeShape(self.register(), value.values))
+        if isinstance(value, graph.Tuple):
+            fields = tuple([self.value(field) for field in value.fields])
+            return self.emit(MakeTuple(self.register(), fields))
+        if isinstance(value, graph.TupleGetItem):
+            source = self.value(value.tuple_value)
+            return self.emit(GetField(self.register(), source, value.index))
+        raise UnsupportedError(
+            f"{self.name}: a {type(value).__name__} has no value at run time", rule="graph.lower", root=self.func
+        )
+
+    def emit(self, instruction: Allocate | LoadConstant | MakeShape | MakeTuple | GetField) -> int:
+        self.code.append(instruction)
+        return instruction.to
+
+    def constant(self, value: graph.Constant) -> int:
+        index, _ = self.pool.setdefault(id(value.data), (len(self.pool), value.data))
+        return index
+
+    def call(self, call: graph.Call) -> int:
+        if call.op not in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
+            op = call.op.name if isinstance(call.op, graph.Op) else type(call.op).__name__
+            raise UnsupportedError(
+                f"{self.name}: a call of {op} has no lowering",
+                rule="graph.lower",
+                root=self.func,
+                marks=[(call, "no tensor program and no registered function")],
+                hint="call a tensor program with R.call_tir or a registered function with R.call_dps_packed",
+            )
+        inputs = call.args[1]
+        fields = inputs.fields if isinstance(inputs, graph.Tuple) else (inputs,)
+        sources = [self.value(field) for field in fields]
+        results = [self.allocate(info) for info in graph.destinations(call.sinfo_args[0])]
+        scalars = tuple([size for shape in call.args[2:] if isinstance(shape, graph.ShapeExpr) for size in shape])
+        name, packed = self.callee(call.args[0])
+        self.code.append(Invoke(name, packed, (*sources, *results), scalars))
+        if isinstance(call.sinfo_args[0], graph.TupleStructInfo):
+            return self.emit(MakeTuple(self.register(), tuple(results)))
+        return results[0]
+
+    def allocate(self, info: graph.StructInfo) -> int:
+        if not isinstance(info, graph.TensorStructInfo) or info.shape is None:
+            raise UnsupportedError(f"{self.name}: a result of unknown shape", rule="graph.lower", root=self.func)
+        return self.emit(Allocate(self.register(), info.shape.values, info.dtype))
+
+    def callee(self, callee: Node) -> tuple[str, bool]:
+        """The key of the tensor program in the module, or the name of a registered function and True."""
+        program = resolve(self.module, callee)
+        if program is not None:
+            return next(key for key, func in self.module.functions.items() if func is program), False
+        if isinstance(callee, graph.ExternFunc):
+            return callee.global_symbol, True
+        name = callee.name_hint if isinstance(callee, GlobalVar) else type(callee).__name__
+        raise UnsupportedError(f"{self.name}: {name!r} is no tensor program", rule="graph.lower", root=self.func)
