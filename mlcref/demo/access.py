@@ -1,0 +1,45 @@
+"""Which elements consecutive iterations of a nest touch, as text: the picture behind a reorder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcref.interp import record_accesses
+from mlcref.ir import PrimFunc
+from mlcref.schedule import Schedule
+
+
+def reordered(layer: PrimFunc) -> PrimFunc:
+    """The layer with the input loop outside the output loop."""
+    sch = Schedule(layer)
+    _, j, k = sch.get_loops(sch.get_block("Y"))
+    sch.reorder(k, j)
+    func: PrimFunc = sch.mod["main"]
+    return func
+
+
+def access_trace(layer: PrimFunc, buffers: Sequence[str] = ("Y", "X", "W"), count: int = 6) -> list[tuple[str, str, str]]:
+    """Per buffer: its name, the elements that ``count`` consecutive iterations read, and the stride in elements.
+
+    The layer's arguments are zeros; only addresses matter.
+    """
+    arrays = [np.zeros([int(n) for n in b.shape], b.dtype) for b in layer.buffers]
+    accesses = record_accesses(layer, *arrays, limit=60 * count)
+    rows: list[tuple[str, str, str]] = []
+    for name in buffers:
+        touched: list[Any] = [a for a in accesses if a.buffer.name == name and a.kind == "read"][:count]
+        elements = "  ".join(f"{name}[{', '.join(map(str, a.indices))}]" for a in touched)
+        rows.append((name, elements, _stride(touched)))
+    return rows
+
+
+def _stride(touched: Sequence[Any]) -> str:
+    if len(touched) < 2:
+        return "-"
+    shape = [int(n) for n in touched[0].buffer.shape]
+    flat = [int(np.ravel_multi_index(a.indices, shape)) for a in touched]
+    steps = {b - a for a, b in zip(flat, flat[1:], strict=False)}
+    return str(steps.pop()) if len(steps) == 1 else "varies"
