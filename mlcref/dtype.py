@@ -69,7 +69,9 @@ def parse(dtype: str) -> DataType:
     width = 8 if code in _FLOAT8 else int(bits) if bits else _DEFAULT_BITS[code]
     allowed = {"float": (16, 32, 64), "int": (8, 16, 32, 64), "uint": (1, 8, 16, 32, 64), "bfloat": (16,)}.get(code)
     if allowed and width not in allowed:
-        raise TypeMismatch(f"unknown data type {dtype!r}", hint=f"{code} comes with {', '.join(map(str, allowed))} bits")
+        raise TypeMismatch(
+            f"unknown data type {dtype!r}", hint=f"{code} comes with {', '.join(map(str, allowed))} bits"
+        )
     if (code, width) == ("uint", 1):
         code = "bool"
     return DataType(code, width, int(lanes or 1))

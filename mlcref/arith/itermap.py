@@ -7,14 +7,15 @@ quasi-affine iterator maps are for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mlcref.arith.interval import Domain
-from mlcref.arith.linear import Atom, Linear, Opaque, Quotient, Remainder, term
+from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Opaque, Quotient, Remainder, term
 from mlcref.arith.simplify import Simplifier
-from mlcref.ir import Const, Expr, Var
+from mlcref.ir import LT, Const, Expr, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +32,35 @@ class Digit:
 Row = tuple[Digit, ...]
 
 
-def affine(values: Sequence[Expr], dom: Domain, bijective: bool = False) -> list[Row] | None:
+def affine(
+    values: Sequence[Expr],
+    dom: Domain,
+    bijective: bool = False,
+    *,
+    surjective: bool = False,
+    told_apart: Collection[Var] = (),
+    predicate: Sequence[Expr] = (),
+) -> list[Row] | None:
     """The digits of each value, or None when the values are no iterator map.
 
-    When it is one, the values tell any two iterations apart that differ in a digit which is used at all. With
-    ``bijective`` the values are moreover a bijection between the iterations of all variables in ``dom`` and a box of
-    consecutive integers per value.
+    When it is one, the values tell any two iterations apart that differ in a digit which is used at all. More is asked
+    with ``surjective`` (together the values take every combination of a box of consecutive integers), with
+    ``told_apart`` (iterations that differ in one of these variables have different values), and with ``bijective``
+    (both, for all variables in ``dom``). A conjunct ``sum < n`` of ``predicate`` makes the sum one digit of extent n.
 
     >>> from mlcref.ir import Var
     >>> i, j = Var("i"), Var("j")
     >>> affine([i // 4, i % 4], {i: 8}, bijective=True) is not None, affine([i + j], {i: 4, j: 4}) is None
     (True, True)
     """
-    reader = _Reader(dom)
+    reader = _Reader(dom, predicate)
     rows = [reader.row(value) for value in values]
     found = [row for row in rows if row is not None]
-    if len(found) != len(rows) or not reader.disjoint(found, bijective):
+    if len(found) != len(rows) or not reader.disjoint(found):
         return None
-    if bijective and not reader.uses_everything(found):
+    if (surjective or bijective) and not reader.full(found):
+        return None
+    if not reader.tells_apart(found, dom if bijective else told_apart):
         return None
     return found
 
@@ -82,13 +94,40 @@ def _compact(row: Row) -> bool:
 class _Reader:
     """Reads expressions as sums of digits; remembers the fused sources that it met: key -> (row, extent)."""
 
-    def __init__(self, dom: Domain) -> None:
-        self.dom = dom
+    def __init__(self, dom: Domain, predicate: Sequence[Expr] = ()) -> None:
+        self.dom = dict(dom)
         self.simplifier = Simplifier(dom)
         self.fused: dict[Any, tuple[Row, int]] = {}
+        self.bounded: list[tuple[Linear, Var]] = []
+        known = [self.learn(condition) for condition in predicate if not self.simplifier.proved(condition)]
+        self.understood = all(known)
+
+    def learn(self, condition: Expr) -> bool:
+        """Of ``sum < n``: the sum is a source of its own, with n values. False for any other condition."""
+        if not isinstance(condition, LT) or condition.a.dtype not in INDEX_TYPES:
+            return False
+        form, n = self.simplifier.linear(condition.a), self.simplifier.linear(condition.b).number()
+        row = self.digits(form) if not form.constant and len(form.terms) > 1 else None
+        total = tile(row) if row else None
+        if n is not None and row and total is not None and 0 < n <= total and all(digit.scale > 0 for digit in row):
+            source = Var("sum", form.dtype)
+            self.fused[source] = (row, n)
+            self.dom[source] = n
+            self.bounded.append((form, source))
+            return True
+        return False
+
+    def gather(self, form: Linear) -> Linear:
+        """``form`` with the sums that the predicate bounds as single terms."""
+        for part, source in self.bounded:
+            first = next(iter(part.terms))
+            scale, odd = divmod(form.terms.get(first, 0), part.terms[first])
+            if scale and not odd and all(form.terms.get(a) == k * scale for a, k in part.terms.items()):
+                form = form - part.scale(scale) + term(source).scale(scale)
+        return form
 
     def row(self, value: Expr) -> Row | None:
-        row = self.digits(self.simplifier.linear(value))
+        row = self.digits(self.gather(self.simplifier.linear(value)))
         return row if row is not None and _compact(row) else None
 
     def digits(self, form: Linear) -> Row | None:
@@ -105,7 +144,7 @@ class _Reader:
             key: Any = source
             total = self.extent(source)
         else:
-            inner = self.digits(form) if not form.constant else None
+            inner = self.digits(self.gather(form)) if not form.constant else None
             total = tile(inner) if inner and all(d.scale > 0 for d in inner) else None
             if inner is None or total is None:
                 return None
@@ -127,32 +166,73 @@ class _Reader:
             return int(known)
         return known if isinstance(known, int) else None
 
-    def disjoint(self, rows: Sequence[Row], bijective: bool) -> bool:
-        """Is every digit of every source used once at most (bijective: exactly once, with none left over)?"""
-        marks: dict[Any, list[Digit]] = {}
-        for row in (*rows, *(inner for inner, _ in self.fused.values())):
+    def marks(self, rows: Sequence[Row]) -> dict[Any, list[Digit]]:
+        """The digits that are used of each source, lower ones first; digits of one value are left out."""
+        used: dict[Any, list[Digit]] = {}
+        for row in rows:
             for digit in row:
-                marks.setdefault(digit.source, []).append(digit)
-        return all(self._source_disjoint(source, digits, bijective) for source, digits in marks.items())
+                if digit.source not in used and digit.source in self.fused:
+                    used.setdefault(digit.source, [])
+                    for key, digits in self.marks([self.fused[digit.source][0]]).items():
+                        used.setdefault(key, []).extend(digits)
+                used.setdefault(digit.source, []).append(digit)
+        return {
+            source: sorted([d for d in digits if d.extent != 1], key=lambda d: (d.lower, d.extent or 0))
+            for source, digits in used.items()
+        }
 
-    def _source_disjoint(self, source: Any, digits: list[Digit], bijective: bool) -> bool:
-        if any(digit.extent is None for digit in digits):
-            return len(digits) == 1
-        total = self.extent(source) if isinstance(source, Var) else self.fused[source][1]
-        reached = 1
-        for digit in sorted(digits, key=lambda d: (d.lower, d.extent)):
-            if digit.extent == 1:
-                continue
-            if digit.lower % reached or (bijective and digit.lower != reached):
+    def total(self, source: Any) -> int | None:
+        """How many values a source has."""
+        return self.fused[source][1] if source in self.fused else self.extent(source)
+
+    def disjoint(self, rows: Sequence[Row]) -> bool:
+        """Is no digit of any source used twice?"""
+        for digits in self.marks(rows).values():
+            if any(digit.extent is None for digit in digits) and len(digits) > 1:
                 return False
-            assert digit.extent is not None
-            reached = digit.lower * digit.extent
-        return not bijective or reached == total
+            for below, above in pairwise(digits):
+                assert below.extent is not None
+                if above.lower % (below.lower * below.extent):
+                    return False
+        return True
 
-    def uses_everything(self, rows: Sequence[Row]) -> bool:
-        """Does every variable that takes more than one value occur?"""
-        used = {digit.source for row in (*rows, *(inner for inner, _ in self.fused.values())) for digit in row}
-        return all(var in used or self.extent(var) == 1 for var in self.dom)
+    def full(self, rows: Sequence[Row]) -> bool:
+        """Do the digits of each source take all combinations? Not when the last round of the uppermost is cut off, nor
+        when the predicate bounds a sum whose parts are used on their own."""
+        marks = self.marks(rows)
+        loose = [form for form, source in self.bounded if source not in marks]
+        if not self.understood or any(var in marks for form in loose for var in form.variables()):
+            return False
+        for source, digits in marks.items():
+            total = self.total(source)
+            if len(digits) > 1 and total is not None:
+                top = digits[-1]
+                assert top.extent is not None
+                if top.lower * top.extent > total:
+                    return False
+        return True
+
+    def tells_apart(self, rows: Sequence[Row], variables: Collection[Var]) -> bool:
+        """Do the digits of ``variables``, and of the sums that they are part of, leave nothing out?"""
+        marks = self.marks(rows)
+        if any(self.extent(var) != 1 and var not in marks for var in variables):
+            return False
+        return all(
+            self._complete(source, digits)
+            for source, digits in marks.items()
+            if source in variables or source in self.fused
+        )
+
+    def _complete(self, source: Any, digits: Sequence[Digit]) -> bool:
+        reached = 1
+        for digit in digits:
+            if digit.extent is None:
+                return True
+            if digit.lower != reached:
+                return False
+            reached = digit.lower * digit.extent
+        total = self.total(source)
+        return total is not None and reached >= total
 
 
 def _taken_apart(atom: Var | Quotient) -> tuple[Linear, int, int | None]:

@@ -235,6 +235,8 @@ def _json(value: Any, names: Mapping[RV, str]) -> Any:
         return [_json(item, names) for item in value]
     if isinstance(value, Mapping):
         return {key: _json(item, names) for key, item in value.items()}
+    if value is None:
+        return "None"
     return json.dumps(value) if isinstance(value, str) else value
 
 
@@ -244,6 +246,8 @@ def _from_json(value: Any, env: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         if value in env:
             return env[value]
+        if value == "None":
+            return None
         return json.loads(value) if value.startswith('"') else value
     return value
 

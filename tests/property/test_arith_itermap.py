@@ -69,6 +69,55 @@ def test_values_tell_the_digits_apart(values, dom):
         assert seen.setdefault(image, taken) == taken
 
 
+def holds(predicate: list[Expr], point: dict[Var, int]) -> bool:
+    return all(evaluate(condition, point) for condition in predicate)
+
+
+bounded = st.one_of(
+    st.just([]), st.tuples(st.sampled_from([(I, J), (J, K)]), st.integers(2, 4), st.integers(1, 12)).map(
+        lambda t: [t[0][0] * t[1] + t[0][1] < t[2]]
+    )
+)  # fmt: skip
+padded = st.tuples(st.sampled_from([(I, J, K), (K, I, J)]), st.integers(1, 10), st.integers(2, 4)).map(
+    lambda t: [t[0][2] * t[1] + (t[0][0] * t[2] + t[0][1])]
+)
+
+
+@given(st.one_of(maps, padded), domains, bounded)
+def test_surjective_maps_take_every_combination(values, dom, predicate):
+    rows = affine(values, dom, surjective=True, predicate=predicate)
+    if rows is None:
+        return
+    found = {tuple(evaluate(v, p) for v in values) for p in points(dom) if holds(predicate, p)}
+    box = 1
+    for d, row in enumerate(rows):
+        column = {image[d] for image in found}
+        assert len(column) == tile(row) == max(column) - min(column) + 1
+        box *= tile(row)
+    assert len(found) == box
+
+
+@given(st.one_of(maps, padded), domains, bounded, st.sets(st.sampled_from([I, J, K])))
+def test_told_apart_variables_are(values, dom, predicate, apart):
+    if affine(values, dom, told_apart=apart, predicate=predicate) is None:
+        return
+    seen: dict[Any, Any] = {}
+    for point in points(dom):
+        if holds(predicate, point):
+            image = tuple(evaluate(v, point) for v in values)
+            rest = tuple(point[v] for v in dom if v not in apart)
+            mine = tuple(point[v] for v in dom if v in apart)
+            assert seen.setdefault((image, rest), mine) == mine
+
+
+def test_a_bounded_sum_is_one_digit():
+    dom = {K: 3, I: 3, J: 4}
+    value, predicate = K * 10 + (I * 4 + J), [I * 4 + J < 10]
+    assert affine([value], dom) is None
+    (row,) = affine([value], dom, surjective=True, told_apart=dom, predicate=predicate)
+    assert tile(row) == 30
+
+
 @given(st.permutations([2, 3, 4]), st.permutations([0, 1, 2]))
 def test_fused_and_split_again_is_found(extents, order):
     """The map that a fuse and a split make is recognised, whatever the extents."""

@@ -69,8 +69,9 @@ def test_primitive_keeps_the_meaning(name: str) -> None:
 
         func = program(pick, max_blocks=3)
         expected = run(func, 0)
-        for _ in range(pick([0, 0, 1, 2])):
-            done = attempt(TABLE[pick([p for p in PREFIX if p in TABLE])], func, pick)
+        before = ["annotate"] if name == "unannotate" else [p for p in PREFIX if p in TABLE]
+        for _ in range(pick([0, 1, 1, 2])):
+            done = attempt(TABLE[pick(before)], func, pick)
             func = func if done is None else done[0]
         done = attempt(primitive, func, pick)
         if done is None:

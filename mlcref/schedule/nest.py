@@ -1,0 +1,363 @@
+"""Loop nests made anew for a required part of a block: what compute_at, reverse_compute_at and the caches have in common.
+
+* :func:`needed`: which part of a buffer a block uses while some of its loops run;
+* :func:`solve`: which iterator values of a block touch a part of a buffer;
+* :func:`executed`, :func:`written`: exactly which values the iterators take, which elements are written;
+* :func:`carried`: what of a predicate must stay when the loops change;
+* :func:`nest`: loops ``ax0 …`` that run through given spans of the iterators, guarded where they stick out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from mlcref.arith import (
+    Linear,
+    Span,
+    affine,
+    bounds,
+    clip,
+    expr_key,
+    linear,
+    relax,
+    relax_form,
+    simplify,
+    term,
+    tile,
+    union,
+)
+from mlcref.arith.interval import Extent
+from mlcref.ir import (
+    GE,
+    LT,
+    BlockRealize,
+    BufferRegion,
+    BufferStore,
+    Const,
+    Expr,
+    For,
+    IterVar,
+    PrimFunc,
+    Range,
+    Stmt,
+    Var,
+    const,
+    index,
+    replace,
+    substitute,
+    variables,
+)
+from mlcref.schedule.find import loops_above
+
+Ranges = dict[Var, Extent]
+Spans = list[Span | None]
+"""A span per dimension or iterator; None is all of it."""
+
+
+# ---- ranges of variables, symbolic ones too
+
+
+def ranges_at(func: PrimFunc, stmt: Stmt) -> Ranges:
+    """Ranges of the loop variables and block iterators visible at ``stmt`` (its own loop variable included)."""
+    found: Ranges = {}
+    for up in reversed([stmt, *index(func).above(stmt)]):
+        if isinstance(up, For):
+            found[up.loop_var] = _extent(up.min, up.extent)
+        elif isinstance(up, BlockRealize) and up is not stmt:
+            found.update(iterator_ranges(up.block.iter_vars))
+    return found
+
+
+def iterator_ranges(items: Iterable[IterVar]) -> Ranges:
+    """Ranges of block iterators."""
+    return {item.var: _extent(item.dom.min, item.dom.extent) for item in items}
+
+
+def _extent(start: Expr, extent: Expr) -> Extent:
+    """The range of a variable from ``start`` on; unknown ends where that is no number."""
+    if not isinstance(start, Const):
+        return (None, None)
+    if isinstance(extent, Const):
+        first = int(start.value)
+        return int(extent.value) if first == 0 else (first, first + int(extent.value) - 1)
+    return extent if int(start.value) == 0 else (int(start.value), None)
+
+
+def starts_at_zero(item: IterVar) -> bool:
+    """Does the iterator's domain begin with 0?"""
+    return isinstance(item.dom.min, Const) and int(item.dom.min.value) == 0
+
+
+# ---- regions below loops
+
+
+def needed(func: PrimFunc, realize: BlockRealize, region: BufferRegion, outer: Collection[Var]) -> Spans:
+    """The part of ``region.buffer`` that the block touches while all loops of its scope but ``outer`` run."""
+    ranges = ranges_at(func, realize)
+    values = bindings(realize)
+    inner = {loop.loop_var for loop in loops_above(func, realize)} - set(outer)
+    return [_needed(dimension, values, inner, ranges) for dimension in region.region]
+
+
+def _needed(dimension: Range, values: Mapping[Var, Expr], inner: Collection[Var], ranges: Ranges) -> Span | None:
+    extent = simplify(substitute(dimension.extent, values), ranges)
+    if not isinstance(extent, Const):
+        return None
+    span = relax(substitute(dimension.min, values), inner, ranges)
+    return None if span is None else span.widen(int(extent.value) - 1)
+
+
+def needed_by_all(
+    func: PrimFunc, uses: Sequence[tuple[BlockRealize, BufferRegion]], outer: Collection[Var]
+) -> Spans:
+    """The part of one buffer that several blocks touch while all loops but ``outer`` run."""
+    parts = [needed(func, realize, region, outer) for realize, region in uses]
+    return [union(spans) for spans in zip(*parts, strict=True)]
+
+
+def bindings(realize: BlockRealize) -> dict[Var, Expr]:
+    """The values of a block's iterators."""
+    return {item.var: value for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
+
+
+def solve(realize: BlockRealize, region: BufferRegion, spans: Spans) -> dict[int, Span | None]:
+    """Values of the block's iterators, by position, with which ``region`` touches ``spans``. An iterator that is left out
+    may need every value."""
+    position = {item.var: k for k, item in enumerate(realize.block.iter_vars)}
+    found: dict[int, list[Span | None]] = {}
+    for dimension, span in zip(region.region, spans, strict=True):
+        form = linear(dimension.min, {})
+        used = [atom for atom in form.terms if isinstance(atom, Var) and atom in position]
+        if span is None or len(form.terms) != 1 or not used or not isinstance(dimension.extent, Const):
+            continue
+        solution = _solve(form, form.terms[used[0]], int(dimension.extent.value), span)
+        if solution is not None:
+            found.setdefault(position[used[0]], []).append(solution)
+    return {k: union(solutions) for k, solutions in found.items()}
+
+
+def _solve(form: Linear, factor: int, width: int, span: Span) -> Span | None:
+    """The v with ``factor*v + constant … + width - 1`` touching the span; None when that is no span."""
+    if factor < 1 or span.base.constant % factor or any(k % factor for k in span.base.terms.values()):
+        return None
+    base = Linear({a: k // factor for a, k in span.base.terms.items()}, span.base.constant // factor, span.base.dtype)
+    lo = span.lo - form.constant - width + 1
+    return Span(base, -(-lo // factor), (span.hi - form.constant) // factor)
+
+
+# ---- what exactly is executed and written
+
+
+def executed(
+    func: PrimFunc, realize: BlockRealize, outer: Collection[Var], predicate: Sequence[Expr]
+) -> Spans | None:
+    """Exactly the values that the block's iterators take, in every combination, while all loops of its scope but ``outer``
+    run and ``predicate`` holds; None when they are no such box. They may stick out of the domains, where the predicate
+    cuts them off."""
+    ranges = ranges_at(func, realize)
+    inner = {loop.loop_var for loop in loops_above(func, realize)} - set(outer)
+    forms = [linear(value, ranges) for value in realize.iter_values]
+    clips = {id(c) for c in predicate if _clips_a_domain(c, realize, ranges)}
+    conditions = [c for c in predicate if id(c) not in clips or variables(c) <= inner]
+    if any(not variables(c) <= inner for c in conditions):
+        return None
+    parts = [form.only(lambda atom: bool(Linear({atom: 1}).variables() & inner)) for form in forms]
+    if any(not part.variables() <= inner for part in parts):
+        return None
+    rows = affine([part.expr() for part in parts], {v: ranges[v] for v in inner}, surjective=True, predicate=conditions)
+    if rows is None:
+        return None
+    spans: Spans = []
+    for form, part, row, item in zip(forms, parts, rows, realize.block.iter_vars, strict=True):
+        size, span = tile(row), relax_form(part, inner, ranges)
+        if size is not None and span is not None:
+            spans.append(Span(form - part, span.lo, span.lo + size - 1))
+        elif _whole(form, item, ranges):
+            spans.append(None)
+        else:
+            return None
+    return spans
+
+
+def _whole(form: Linear, item: IterVar, ranges: Ranges) -> bool:
+    """Is the value one loop variable with the (symbolic) extent of the iterator's domain?"""
+    atom = form.atom()
+    extent = ranges.get(atom) if isinstance(atom, Var) else None
+    return isinstance(extent, Expr) and expr_key(extent) == expr_key(item.dom.extent)
+
+
+def covers_domains(func: PrimFunc, realize: BlockRealize, predicate: Sequence[Expr]) -> bool:
+    """Do the iterators take every combination of values of their domains (where ``predicate`` holds)?"""
+    spans = executed(func, realize, (), predicate)
+    return spans is not None and all(
+        span is None or contains(span, _domain(item), {}) for span, item in zip(spans, realize.block.iter_vars, strict=True)
+    )
+
+
+def _domain(item: IterVar) -> Span | None:
+    if isinstance(item.dom.extent, Const) and starts_at_zero(item):
+        return Span(Linear({}, 0, item.var.type), 0, int(item.dom.extent.value) - 1)
+    return None
+
+
+def contains(outer: Span | None, inner: Span | None, ranges: Ranges) -> bool:
+    """Is every integer of ``inner`` provably in ``outer``? None is the whole dimension."""
+    if outer is None:
+        return True
+    if inner is None:
+        return False
+    low = bounds((inner.start() - outer.start()).expr(), ranges).lo
+    high = bounds((outer.base.shift(outer.hi) - inner.base.shift(inner.hi)).expr(), ranges).lo
+    return low is not None and low >= 0 and high is not None and high >= 0
+
+
+def written(func: PrimFunc, realize: BlockRealize, outer: Collection[Var]) -> Spans | None:
+    """Exactly the elements of its one output that the block writes while all loops but ``outer`` run, as a box; None when
+    that is not known. It may stick out where a predicate keeps the block inside its domains."""
+    spans = executed(func, realize, outer, realize.predicate)
+    own = _written_by_instance(func, realize)
+    if spans is None or own is None:
+        return None
+    by_var = {item.var: span for item, span in zip(realize.block.iter_vars, spans, strict=True)}
+    result: Spans = []
+    used: set[Var] = set()
+    for span in own:
+        composed = _compose(span, by_var, used)
+        if composed is None:
+            return None
+        result.append(composed[0])
+    return result
+
+
+def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | None:
+    """What one instance of a block writes, over its iterators: one element, or what the one block in it writes."""
+    body, init = realize.block.body, realize.block.init
+    if isinstance(body, BufferStore):
+        if init is not None and not isinstance(init, BufferStore):
+            return None
+        return [Span(linear(i, iterator_ranges(realize.block.iter_vars)), 0, 0) for i in body.indices]
+    while isinstance(body, For):
+        body = body.body
+    if not isinstance(body, BlockRealize):
+        return None
+    spans = written(func, body, ())
+    if spans is None or body.predicate:
+        return None
+    known = [span for span in spans if span is not None]
+    return known if len(known) == len(spans) else None
+
+
+def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> tuple[Span | None] | None:
+    """The elements of ``span`` while its one iterator takes ``values``. In a tuple, since None stands for all of them."""
+    if not span.base.terms:
+        return (span,)
+    atom, factor = next(iter(span.base.terms.items()))
+    if len(span.base.terms) > 1 or not isinstance(atom, Var) or atom in used or atom not in values or factor < 1:
+        return None
+    used.add(atom)
+    taken, constant = values[atom], span.base.constant
+    if taken is None:
+        return (None,) if factor == 1 and span.extent == 1 and constant + span.lo == 0 else None
+    if taken.lo != taken.hi and span.extent < factor:
+        return None
+    return (Span(taken.base.scale(factor), factor * taken.lo + constant + span.lo, factor * taken.hi + constant + span.hi),)
+
+
+# ---- predicates
+
+
+def _clips_a_domain(condition: Expr, realize: BlockRealize, ranges: Ranges) -> bool:
+    """Does the conjunct only keep a binding inside its iterator's domain?"""
+    for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
+        if isinstance(condition, LT) and starts_at_zero(item):
+            same = (linear(value, ranges) - linear(condition.a, ranges)).number() == 0
+            gap = linear(condition.b, ranges) - linear(item.dom.extent, ranges)
+            if same and (gap.number() if gap.number() is not None else -1) >= 0:  # type: ignore[operator]
+                return True
+        if isinstance(condition, GE) and linear(condition.b, ranges).number() == 0 and starts_at_zero(item):
+            if (linear(value, ranges) - linear(condition.a, ranges)).number() == 0:
+                return True
+    return False
+
+
+def _bounds_a_digit(condition: Expr, realize: BlockRealize, ranges: Ranges) -> bool:
+    """Is the conjunct ``L < n`` for a binding ``n * rest + L``? Then it only says where rest goes on."""
+    if not isinstance(condition, LT) or not isinstance(condition.b, Const):
+        return False
+    n, low = int(condition.b.value), linear(condition.a, ranges)
+    for value in realize.iter_values:
+        rest = linear(value, ranges) - low
+        if rest.terms and not rest.constant and all(k % n == 0 for k in rest.terms.values()):
+            return True
+    return False
+
+
+def split_predicate(func: PrimFunc, realize: BlockRealize) -> tuple[list[Expr], list[Expr]]:
+    """The conjuncts that only say how loops run through the domains, and the others."""
+    ranges = ranges_at(func, realize)
+    enumerating: list[Expr] = []
+    others: list[Expr] = []
+    for condition in realize.predicate:
+        plain = _clips_a_domain(condition, realize, ranges) or _bounds_a_digit(condition, realize, ranges)
+        (enumerating if plain else others).append(condition)
+    return enumerating, others
+
+
+def carried(func: PrimFunc, realize: BlockRealize, others: Sequence[Expr]) -> list[Expr] | None:
+    """The conjuncts ``others`` over the block's own iterators; None when one of them cannot be said so."""
+    ranges = ranges_at(func, realize)
+    own = {item.var for item in realize.block.iter_vars}
+    inverse = {
+        value: item.var
+        for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)
+        if isinstance(value, Var)
+    }
+    result: list[Expr] = []
+    for condition in others:
+        rewritten = substitute(condition, inverse)
+        for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
+            if isinstance(condition, LT | GE) and not variables(rewritten) <= own:
+                rest = linear(condition.a, ranges) - linear(value, ranges)
+                if rest.number() is not None:
+                    rewritten = type(condition)((term(item.var) + rest).expr(), condition.b)
+        if not variables(rewritten) <= own:
+            return None
+        result.append(rewritten)
+    return result
+
+
+# ---- the nest
+
+
+def nest(
+    realize: BlockRealize,
+    want: Mapping[int, Span | None],
+    ranges: Ranges,
+    keep: Sequence[Expr] = (),
+    *,
+    units: bool = False,
+) -> Stmt:
+    """Loops that run through ``want`` (by iterator position; iterators left out run through their domains) with the block
+    inside, guarded where a span may stick out of a domain, and by ``keep``. Loops of extent 1 are left out unless
+    ``units``."""
+    loops: list[tuple[Var, Expr]] = []
+    values: list[Expr] = []
+    guards: list[Expr] = []
+    for k, item in enumerate(realize.block.iter_vars):
+        part = clip(want.get(k), item.dom.extent, ranges)
+        dtype = item.var.type
+        start, size = part.start.cast(dtype), part.extent
+        value = start.expr()
+        if size != 1 or units:
+            loop_var = Var(f"ax{len(loops)}", dtype)
+            loops.append((loop_var, item.dom.extent if size is None else const(size, dtype)))
+            value = (start + term(loop_var)).expr()
+        guards += [GE(value, const(0, dtype))] if part.below else []
+        guards += [LT(value, item.dom.extent)] if part.above else []
+        values.append(value)
+    own = {item.var: value for item, value in zip(realize.block.iter_vars, values, strict=True)}
+    guards += [simplify(substitute(condition, own), ranges) for condition in keep]
+    result: Stmt = replace(realize, iter_values=tuple(values), predicate=tuple(guards))
+    for loop_var, extent in reversed(loops):
+        result = For(loop_var, const(0, loop_var.type), extent, "serial", result)
+    return result

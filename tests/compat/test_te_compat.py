@@ -1,0 +1,266 @@
+"""create_prim_func against TVM's: the same tensor expressions in both, and the same script out of both."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlcref import te as our_te
+from mlcref.ir import GE, GT, LE, LT, Block, For, PrimFunc, assert_structural_equal, replace, rewrite, walk
+from mlcref.script import from_source
+
+pytest.importorskip("tvm", reason="TVM is not installed; it is what these tests compare with", exc_type=ImportError)
+tvm_te = pytest.importorskip("tvm.te", reason="this TVM has no tensor expressions", exc_type=ImportError)
+
+Program = Callable[[Any], list[Any]]
+PROGRAMS: dict[str, Program] = {}
+
+
+def program(build: Program) -> Program:
+    PROGRAMS[build.__name__] = build
+    return build
+
+
+def matmul(te: Any) -> list[Any]:
+    A, B = te.placeholder((16, 8), name="A"), te.placeholder((8, 4), name="B")
+    k = te.reduce_axis((0, 8), "k")
+    Y = te.compute((16, 4), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="Y")
+    return [A, B, Y, te.compute((16, 4), lambda i, j: te.max(Y[i, j], 0), name="C")]
+
+
+@program
+def matmul_relu(te: Any) -> list[Any]:
+    A, B, _, C = matmul(te)
+    return [A, B, C]
+
+
+@program
+def matmul_relu_with_the_product_as_a_parameter(te: Any) -> list[Any]:
+    return matmul(te)
+
+
+@program
+def elementwise_in_any_number_of_dimensions(te: Any) -> list[Any]:
+    A = te.placeholder((2, 3, 4), name="A")
+    B = te.compute(A.shape, lambda *i: te.exp(A(*i)) + 1.0, name="B")
+    return [A, te.compute(A.shape, lambda n, *i: te.max(B(n, *i), 0), name="C")]
+
+
+@program
+def row_maximum(te: Any) -> list[Any]:
+    A, k = te.placeholder((8, 16), name="A"), te.reduce_axis((0, 16), "k")
+    return [A, te.compute((8,), lambda i: te.max(A[i, k], axis=k), name="M")]
+
+
+@program
+def minimum_of_integers(te: Any) -> list[Any]:
+    A, k = te.placeholder((8, 16), "int32", name="A"), te.reduce_axis((0, 16), "k")
+    return [A, te.compute((8,), lambda i: te.min(A[i, k], axis=k), name="M")]
+
+
+@program
+def sum_of_everything_from_row_one_on(te: Any) -> list[Any]:
+    A = te.placeholder((8, 16), name="A")
+    k, n = te.reduce_axis((1, 5), "k"), te.reduce_axis((0, 16), "n")
+    return [A, te.compute((), lambda: te.sum(A[k, n], axis=[k, n]), name="S")]
+
+
+@program
+def one_element(te: Any) -> list[Any]:
+    A = te.placeholder((8,), name="A")
+    return [A, te.compute((), lambda: A[0] + 1.0, name="S")]
+
+
+@program
+def product_by_a_reducer_of_ones_own(te: Any) -> list[Any]:
+    product = te.comm_reducer(lambda x, y: x * y, lambda dtype: te.const(1, dtype), name="product")
+    A, k = te.placeholder((8, 16), name="A"), te.reduce_axis((0, 16), "k")
+    return [A, te.compute((8,), lambda i: product(A[i, k], axis=k), name="P")]
+
+
+@program
+def symbolic_matrix_vector(te: Any) -> list[Any]:
+    n, m = te.var("n"), te.var("m")
+    A, x, k = te.placeholder((n, m), name="A"), te.placeholder((m,), name="x"), te.reduce_axis((0, m), "k")
+    return [A, x, te.compute((n,), lambda i: te.sum(A[i, k] * x[k], axis=k), name="y")]
+
+
+@program
+def derived_extent(te: Any) -> list[Any]:
+    n = te.var("n")
+    A = te.placeholder((n, 4), name="A")
+    return [A, te.compute((n * 2,), lambda i: A[i // 2, 0] * 2.0, name="B")]
+
+
+@program
+def scalar_parameters(te: Any) -> list[Any]:
+    A, s, t = te.placeholder((8,), name="A"), te.var("s"), te.var("t", "float32")
+    return [A, s, t, te.compute((8,), lambda i: A[i] * t + s, name="B")]
+
+
+@program
+def long_extents(te: Any) -> list[Any]:
+    n, m = te.const(8, "int64"), te.const(4, "int64")
+    A, k = te.placeholder((n, m), name="A"), te.reduce_axis((0, m), "k")
+    return [A, te.compute((n,), lambda i: te.sum(A[i, k], axis=k), name="S")]
+
+
+@program
+def names_by_default(te: Any) -> list[Any]:
+    A, k = te.placeholder((8, 4)), te.reduce_axis((0, 4))
+    B = te.compute((8,), lambda i: te.sum(A[i, k], axis=k))
+    return [A, te.compute((8,), lambda i: B[i] * 2.0)]
+
+
+@program
+def accumulate_in_a_wider_type(te: Any) -> list[Any]:
+    A, B = te.placeholder((8, 4), "int8", name="A"), te.placeholder((4,), "int8", name="B")
+    k = te.reduce_axis((0, 4), "k")
+    return [A, B, te.compute((8,), lambda i: te.sum(A[i, k].astype("int32") * B[k].astype("int32"), axis=k), name="C")]
+
+
+@program
+def padded_convolution(te: Any) -> list[Any]:
+    X, W = te.placeholder((1, 3, 8, 8), name="X"), te.placeholder((4, 3, 3, 3), name="W")
+    P = te.compute(
+        (1, 3, 10, 10),
+        lambda n, c, h, w: te.if_then_else(te.all(h >= 1, h < 9, w >= 1, w < 9), X[n, c, h - 1, w - 1], 0.0),
+        name="P",
+    )
+    rc, rh, rw = te.reduce_axis((0, 3), "rc"), te.reduce_axis((0, 3), "rh"), te.reduce_axis((0, 3), "rw")
+    return [X, W, te.compute(
+        (1, 4, 8, 8),
+        lambda n, f, y, x: te.sum(P[n, rc, y + rh, x + rw] * W[f, rc, rh, rw], axis=[rc, rh, rw]),
+        name="Y",
+    )]  # fmt: skip
+
+
+@program
+def diamond(te: Any) -> list[Any]:
+    A = te.placeholder((8,), name="A")
+    left = te.compute((8,), lambda i: A[i] + 1.0, name="left")
+    right = te.compute((8,), lambda i: A[i] * 2.0, name="right")
+    return [A, te.compute((8,), lambda i: right[i] + left[7 - i] + right[i], name="out")]
+
+
+@program
+def softmax(te: Any) -> list[Any]:
+    A, k, n = te.placeholder((4, 8), name="A"), te.reduce_axis((0, 8), "k"), te.reduce_axis((0, 8), "n")
+    top = te.compute((4,), lambda i: te.max(A[i, k], axis=k), name="top")
+    E = te.compute((4, 8), lambda i, j: te.exp(A[i, j] - top[i]), name="E")
+    total = te.compute((4,), lambda i: te.sum(E[i, n], axis=n), name="total")
+    return [A, te.compute((4, 8), lambda i, j: E[i, j] / total[i], name="S")]
+
+
+@program
+def functions(te: Any) -> list[Any]:
+    A = te.placeholder((8, 4), name="A")
+    return [A, te.compute(
+        (8,), lambda i: te.tanh(A[i, 0]) + te.sqrt(A[i, 1]) / te.power(A[i, 2], 2.0) - te.sigmoid(-A[i, 3]), name="B"
+    )]  # fmt: skip
+
+
+@program
+def attributes(te: Any) -> list[Any]:
+    A = te.placeholder((8,), name="A")
+    attrs = {"rule": "none", "tiles": [2, 4]}
+    return [A, te.compute((8,), lambda i: A[i] * 0.5, name="B", tag="injective", attrs=attrs)]
+
+
+@program
+def quotients_and_remainders(te: Any) -> list[Any]:
+    A = te.placeholder((8, 16), name="A")
+    return [A, te.compute((4, 32), lambda i, j: A[i * 2 + j // 16, j % 16], name="B")]
+
+
+def unnumbered(name: str) -> str:
+    return re.sub(r"_\d+$", "", name)
+
+
+def names(func: PrimFunc) -> list[str]:
+    """The names of everything that the function binds, in order; of buffers without the number that tells two apart."""
+    found = [unnumbered(param.name) for param in func.params]
+    for node in walk(func.body):
+        if isinstance(node, Block):
+            found += [node.name, *(i.var.name for i in node.iter_vars)]
+            found += [unnumbered(buffer.name) for buffer in node.alloc_buffers]
+        elif isinstance(node, For):
+            found.append(node.loop_var.name)
+    return found
+
+
+def ours_and_theirs(build: Program) -> tuple[PrimFunc, PrimFunc]:
+    """Our function, with ``a > b`` and ``a >= b`` turned round as TVM's simplifier does, and TVM's
+    as its script says.
+    """
+
+    def turned(node: Any) -> Any:
+        if isinstance(node, GT):
+            return LT(node.b, node.a)
+        return LE(node.b, node.a) if isinstance(node, GE) else None
+
+    ours = our_te.create_prim_func(build(our_te))
+    theirs = from_source(tvm_te.create_prim_func(build(tvm_te)).script(syntax_sugar=False))
+    assert isinstance(theirs, PrimFunc)
+    return replace(ours, body=rewrite(turned, ours.body)), theirs
+
+
+@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS.keys())
+def test_same_function_as_tvm(build: Program) -> None:
+    ours, theirs = ours_and_theirs(build)
+    assert_structural_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS.keys())
+def test_same_names_as_tvm(build: Program) -> None:
+    ours, theirs = ours_and_theirs(build)
+    assert names(ours) == names(theirs)
+
+
+def bodies(te: Any, x: Any, y: Any, z: Any) -> list[Callable[..., Any]]:
+    k = te.reduce_axis((0, 4), "k")
+    return [
+        lambda i, j: x[i, j] + y[j, i] * z[i, j],
+        lambda *i: te.max(x(*i), y(*i)),
+        lambda i, j: te.sum(x[i, k] * y[k, j] + z[i, j], axis=k),
+        lambda i, j: x[y[i, j], j] + z[i, j],
+        lambda i, j: te.if_then_else(i < 3, x[i + 1, j], y[i, j]),
+    ]
+
+
+def random_graph(te: Any, seed: int) -> list[Any]:
+    """Computes that read any tensors before them, some of them parameters, in any order."""
+    rng = random.Random(seed)
+    tensors = [te.placeholder((4, 4), "int32", name=name) for name in "AB"]
+    for count in range(rng.randint(2, 7)):
+        body = rng.choice(bodies(te, *rng.choices(tensors, k=3)))
+        tensors.append(te.compute((4, 4), body, name=rng.choice(["D", f"T{count}"])))
+    args = [*tensors[:2], tensors[-1], *(tensor for tensor in tensors[2:-1] if rng.random() < 0.3)]
+    rng.shuffle(args)
+    return args
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_blocks_of_random_graphs_come_in_the_order_of_tvm(seed: int) -> None:
+    ours, theirs = ours_and_theirs(lambda te: random_graph(te, seed))
+    assert names(ours) == names(theirs)
+
+
+def test_tvm_forgets_which_values_take_part_and_where_to_start() -> None:
+    """Where following TVM would be wrong: it accepts ``where=`` and ``init=`` and drops them."""
+
+    def build(te: Any) -> list[Any]:
+        A, k = te.placeholder((8, 16), name="A"), te.reduce_axis((0, 16), "k")
+        some = te.compute((8,), lambda i: te.sum(A[i, k], axis=k, where=A[i, k] > 0), name="some")
+        shifted = te.compute((8,), lambda i: te.sum(A[i, k], axis=k, init=some[i]), name="shifted")
+        return [A, some, shifted]
+
+    theirs, ours = tvm_te.create_prim_func(build(tvm_te)).script(), our_te.create_prim_func(build(our_te)).script()
+    assert "if_then_else" not in theirs
+    assert "if_then_else" in ours
+    assert "shifted[v_i] = some[v_i]" not in theirs
+    assert "shifted[v_i] = some[v_i]" in ours
