@@ -21,7 +21,8 @@ from mlcref.runtime import cpu, device
 __version__ = "0.1.0"
 
 __all__ = [
-    "IRModule", "MlcrefError", "TVMError", "arith", "build", "compile", "cpu", "device", "dtype", "errors", "get_global_func",
-    "interp", "interpret", "ir", "list_global_func_names", "nd", "register_func", "register_global_func", "relax",
-    "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir", "verify",
+    "IRModule", "MlcrefError", "TVMError", "arith", "build", "compile", "cpu", "device", "dtype", "errors",
+    "get_global_func", "interp", "interpret", "ir", "list_global_func_names", "nd", "register_func",
+    "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir",
+    "verify",
 ]  # fmt: skip

@@ -28,7 +28,9 @@ _DEFAULT_BITS = {"float": 32, "int": 32, "uint": 32, "bfloat": 16, "bool": 1, "h
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A parsed data type: ``code`` (float, bfloat, float8_*, int, uint, bool, handle, void), ``bits`` per lane, ``lanes``."""
+    """A parsed data type: ``code`` (float, bfloat, float8_*, int, uint, bool, handle, void), ``bits`` per lane,
+    ``lanes``.
+    """
 
     code: str
     bits: int

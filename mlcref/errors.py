@@ -21,8 +21,8 @@ def set_drawer(draw: Callable[[object, Marks], str]) -> None:
 class MlcrefError(Exception):
     """Base of every error that mlcref raises on purpose.
 
-    ``what`` is one line, or a function that makes it. ``rule`` names the rule that was broken (``parallel.P1``), ``root`` and
-    ``marks`` the program and the places on it, ``hint`` the way out.
+    ``what`` is one line, or a function that makes it. ``rule`` names the rule that was broken (``parallel.P1``),
+    ``root`` and ``marks`` the program and the places on it, ``hint`` the way out.
 
     >>> print(MlcrefError("loop i feeds a reduction", rule="parallel.P2", hint="rfactor first"))
     loop i feeds a reduction  [parallel.P2]
@@ -65,7 +65,8 @@ class MlcrefError(Exception):
 
 
 class ScriptError(MlcrefError):
-    """A program text that cannot be read. ``filename``, ``line`` and ``column`` count from 1; the caret is in the text."""
+    """A program text that cannot be read. ``filename``, ``line`` and ``column`` count from 1; the caret is in the text.
+    """
 
     def __init__(
         self, what: str, *, filename: str = "<script>", line: int = 0, column: int = 0, source_line: str = "",
@@ -88,7 +89,8 @@ class ScriptWarning(UserWarning):
 
 
 class WellformedError(MlcrefError):
-    """An IR that breaks an invariant: a variable bound twice or used out of scope, a shared statement, a wrong dtype."""
+    """An IR that breaks an invariant: a variable bound twice or used out of scope, a shared statement, a wrong dtype.
+    """
 
 
 class TypeMismatch(MlcrefError, TypeError):

@@ -13,7 +13,9 @@ from mlcref.errors import MlcrefError
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
-    top = argparse.ArgumentParser(prog="mlcref", description="A machine-learning compiler whose every step can be checked.")
+    top = argparse.ArgumentParser(
+        prog="mlcref", description="A machine-learning compiler whose every step can be checked."
+    )
     commands = top.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="classify Fashion-MNIST images: parse, check, search, compile, compare")
     demo.add_argument("--json", action="store_true", help="print one JSON object instead of the tour")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ def reordered(layer: PrimFunc) -> PrimFunc:
     return func
 
 
-def access_trace(layer: PrimFunc, buffers: Sequence[str] = ("Y", "X", "W"), count: int = 6) -> list[tuple[str, str, str]]:
+def access_trace(
+    layer: PrimFunc, buffers: Sequence[str] = ("Y", "X", "W"), count: int = 6
+) -> list[tuple[str, str, str]]:
     """Per buffer: its name, the elements that ``count`` consecutive iterations read, and the stride in elements.
 
     The layer's arguments are zeros; only addresses matter.
@@ -41,5 +44,5 @@ def _stride(touched: Sequence[Any]) -> str:
         return "-"
     shape = [int(n) for n in touched[0].buffer.shape]
     flat = [int(np.ravel_multi_index(a.indices, shape)) for a in touched]
-    steps = {b - a for a, b in zip(flat, flat[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(flat)}
     return str(steps.pop()) if len(steps) == 1 else "varies"

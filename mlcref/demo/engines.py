@@ -37,7 +37,12 @@ class EngineResult:
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures, without the predictions."""
-        return {"engine": self.name, "images": len(self.labels), "accuracy": self.accuracy, "seconds_per_image": self.seconds}
+        return {
+            "engine": self.name,
+            "images": len(self.labels),
+            "accuracy": self.accuracy,
+            "seconds_per_image": self.seconds,
+        }
 
 
 def numpy_engine(weights: Weights) -> Classify:
@@ -60,10 +65,16 @@ def compiled_engine(mod: IRModule, weights: Weights, target: str) -> Classify:
 
 
 def classify(
-    name: str, engine: Classify, images: Images, progress: Callable[[Iterable[int]], Iterable[int]] = lambda steps: steps
+    name: str,
+    engine: Classify,
+    images: Images,
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda steps: steps,
+    *,
+    warm_up: bool = True,
 ) -> EngineResult:
-    """Classify ``images`` one by one; ``progress`` wraps the counter."""
-    engine(images.images[:1])  # the first call of an engine may build or load things
+    """Classify ``images`` one by one; ``progress`` wraps the counter. A first call that loads things is not timed."""
+    if warm_up:
+        engine(images.images[:1])
     predictions: list[int] = []
     start = perf_counter()
     for i in progress(range(len(images))):

@@ -1,4 +1,6 @@
-"""``python -m mlcref demo``: the whole way of a model, from TVMScript to compiled kernels, shown and checked as it goes."""
+"""``python -m mlcref demo``: the whole way of a model, from TVMScript to compiled kernels, shown and checked as it
+goes.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class Tour:
 
     def steps(self, text: str) -> Any:
         """A progress bar around a loop."""
-        return lambda items: track(items, text, console=self.console, transient=True, disable=not self.console.is_terminal)
+        return lambda items: track(
+            items, text, console=self.console, transient=True, disable=not self.console.is_terminal
+        )
 
     def run(self) -> Outcome:
         """All steps in order."""
@@ -95,7 +99,7 @@ class Tour:
         self.console.print(Syntax(mod.script(), "python", background_color="default"))
         seen = images.first(self.options.oracle_images)
         self.title(f"2  The oracle classifies {len(seen)} images")
-        oracle = classify("oracle", oracle_engine(mod, weights), seen, self.steps("the oracle multiplies"))
+        oracle = classify("oracle", oracle_engine(mod, weights), seen, self.steps("the oracle multiplies"), warm_up=False)
         self.show_images(seen, oracle)
         self.show_access(mod)
         trials, before = self.search(mod, images, weights)
@@ -107,7 +111,9 @@ class Tour:
             oracle,
             classify("numpy", numpy_engine(weights), images, self.steps("numpy")),
             classify("compiled, unscheduled", compiled_engine(mod, weights, TARGET), images, self.steps("unscheduled")),
-            classify("compiled, scheduled", compiled_engine(scheduled, weights, TARGET), images, self.steps("scheduled")),
+            classify(
+                "compiled, scheduled", compiled_engine(scheduled, weights, TARGET), images, self.steps("scheduled")
+            ),
         )
         outcome = Outcome(images.source, engines, tuple(trials), before, full)
         self.show_outcome(outcome)
@@ -129,7 +135,9 @@ class Tour:
         self.title("3  What consecutive iterations of the big layer touch")
         layer = mod[BIG_LAYER]
         for text, func in (("i, j, k as written", layer), ("after reorder(k, j)", reordered(layer))):
-            table = Table("buffer", "elements read by consecutive iterations", "stride", title=text, title_justify="left")
+            table = Table(
+                "buffer", "elements read by consecutive iterations", "stride", title=text, title_justify="left"
+            )
             for row in access_trace(func):
                 table.add_row(*row)
             self.console.print(table)
@@ -165,7 +173,9 @@ class Tour:
         self.console.print(table)
         best = outcome.trials[0]
         self.console.print(f"big layer: {_duration(outcome.layer_before)} → {_duration(best.seconds)}")
-        self.console.print("engines agree: " + _yes(outcome.agree) + ", every verdict accepts: " + _yes(outcome.verified))
+        self.console.print(
+            "engines agree: " + _yes(outcome.agree) + ", every verdict accepts: " + _yes(outcome.verified)
+        )
         self.console.print("the winning trace:")
         self.console.print(Syntax(str(best.trace), "python", background_color="default"))
 
@@ -185,4 +195,3 @@ def run(options: Options) -> int:
     if options.json:
         print(json.dumps(outcome.as_json(), indent=2))
     return 0 if outcome.agree and outcome.verified else 1
-

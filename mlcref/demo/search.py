@@ -1,4 +1,6 @@
-"""Random search over a stochastic schedule of the big layer, with every instruction of every trace checked by the oracle."""
+"""Random search over a stochastic schedule of the big layer, with every instruction of every trace checked by the
+oracle.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,8 @@ class Trial:
 def check_trace(trace: Trace, layer: PrimFunc) -> tuple[Step, ...]:
     """Replay ``trace`` on a smaller ``layer`` and compare the program before and after each instruction.
 
-    Sampled factors are fitted to the smaller loops: the inner factor becomes its greatest common divisor with the extent.
+    Sampled factors are fitted to the smaller loops: the inner factor becomes its greatest common divisor with the
+    extent.
     """
     sch = Schedule(layer)
     lines = trace.as_python()
@@ -105,7 +108,9 @@ def search(
     target: str,
     report: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """``trials`` different sampled schedules of the big layer, the fastest first; ``report`` hears of each as it is measured."""
+    """``trials`` different sampled schedules of the big layer, the fastest first; ``report`` hears of each as it is
+    measured.
+    """
     layer, small = mod[BIG_LAYER], small_layer()
     found: dict[str, Trial] = {}
     attempt = 0

@@ -1,4 +1,5 @@
-"""What every IR node is made of: a frozen slotted dataclass, compared by identity, whose fields say what role they play.
+"""What every IR node is made of: a frozen slotted dataclass, compared by identity, whose fields say what role they
+play.
 
 The role of a field is read off its annotation, or given by :func:`binds` and :func:`plain`:
 
@@ -82,6 +83,9 @@ class Node:
         """Print the script, highlighted where the terminal can."""
         show_script(self, **options)
 
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
     def __repr__(self) -> str:
         return script_of(self) if _printer else f"{type(self).__name__}(...)"
 
@@ -140,11 +144,12 @@ NO_ATTRS = Attrs()
 # The printer lives two floors up, in mlcref.script; it installs itself here so that nodes can show themselves.
 _printer: list[Callable[..., str]] = []
 _shower: list[Callable[..., None]] = []
+_html: list[Callable[..., str]] = []
 
 
-def install_printer(printer: Callable[..., str], shower: Callable[..., None]) -> None:
-    """Let nodes and modules print themselves with ``printer`` (text) and ``shower`` (terminal, notebook)."""
-    _printer[:], _shower[:] = [printer], [shower]
+def install_printer(printer: Callable[..., str], shower: Callable[..., None], html: Callable[..., str]) -> None:
+    """Let nodes and modules print themselves with ``printer`` (text), ``shower`` (terminal) and ``html`` (notebook)."""
+    _printer[:], _shower[:], _html[:] = [printer], [shower], [html]
 
 
 def script_of(obj: object, **options: Any) -> str:
@@ -152,6 +157,11 @@ def script_of(obj: object, **options: Any) -> str:
     if not _printer:
         return object.__repr__(obj)
     return _printer[0](obj, **options)
+
+
+def html_of(obj: object) -> str:
+    """The script of a node or module for a notebook, by the installed printer."""
+    return _html[0](obj) if _html else f"<pre>{script_of(obj)}</pre>"
 
 
 def show_script(obj: object, **options: Any) -> None:

@@ -1,7 +1,8 @@
 """Expressions of the IR.
 
-Operators on expressions build nodes: ``a + b`` is ``Add(a, b)`` after both sides got one type. Two integer constants fold, so
-that shapes stay numbers. ``a == b`` builds an ``EQ`` node as well; see :meth:`EQ.__bool__` for its truth value.
+Operators on expressions build nodes: ``a + b`` is ``Add(a, b)`` after both sides got one type. Two integer constants
+fold, so that shapes stay numbers. ``a == b`` builds an ``EQ`` node as well; see :meth:`EQ.__bool__` for its truth
+value.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class Expr(Node):
 
 @node
 class Var(Expr):
-    """A variable: loop variable, block iterator, scalar parameter, shape variable, let binding. Identity is the object."""
+    """A variable: loop variable, block iterator, scalar parameter, shape variable, let binding. Identity is the object.
+    """
 
     name: str = plain(structural=False)
     type: str = "int32"
@@ -136,7 +138,9 @@ class Var(Expr):
 
 @node
 class Const(Expr):
-    """A number or truth value of type ``dtype``. Integers are Python ints, floats Python floats already rounded to ``dtype``."""
+    """A number or truth value of type ``dtype``. Integers are Python ints, floats Python floats already rounded to
+    ``dtype``.
+    """
 
     value: Value
     type: str = "int32"
@@ -231,7 +235,8 @@ class Mul(Binary):
 
 @node
 class Div(Binary):
-    """``a / b`` of floats (IEEE); of integers it truncates towards zero, as TVM's ``Div`` (``T.Div``, ``T.truncdiv``)."""
+    """``a / b`` of floats (IEEE); of integers it truncates towards zero, as TVM's ``Div`` (``T.Div``, ``T.truncdiv``).
+    """
 
     symbol: ClassVar[str] = "/"
 
@@ -352,7 +357,9 @@ class Not(Expr):
 
 @node
 class Select(Expr):
-    """``true_value`` where ``condition`` holds, else ``false_value``; both are evaluated (``T.if_then_else`` evaluates one)."""
+    """``true_value`` where ``condition`` holds, else ``false_value``; both are evaluated (``T.if_then_else`` evaluates
+    one).
+    """
 
     condition: Expr
     true_value: Expr
@@ -403,7 +410,9 @@ class Broadcast(Expr):
 
 @node
 class Call(Expr):
-    """An intrinsic of :mod:`mlcref.ir.intrinsics` (``op`` is its name) applied to ``args``, with a value of type ``type``."""
+    """An intrinsic of :mod:`mlcref.ir.intrinsics` (``op`` is its name) applied to ``args``, with a value of type
+    ``type``.
+    """
 
     op: str
     args: tuple[Expr, ...]
@@ -426,8 +435,9 @@ class Range(Node):
 class Buffer(Node):
     """A tensor in memory: what an index means and where it lives. Identity is the object; aliases share ``data``.
 
-    ``shape`` counts elements per dimension, ``strides`` (empty: row-major) elements between neighbours, ``elem_offset`` elements
-    before the first. ``scope`` is "global", "shared", "local" or a scope with a suffix such as "global.accumulator".
+    ``shape`` counts elements per dimension, ``strides`` (empty: row-major) elements between neighbours, ``elem_offset``
+    elements before the first. ``scope`` is "global", "shared", "local" or a scope with a suffix such as
+    "global.accumulator".
     """
 
     name: str = plain(structural=False)
@@ -547,7 +557,8 @@ def cast(dtype: str, value: ExprLike) -> Expr:
 
 
 def match_types(a: ExprLike, b: ExprLike) -> tuple[Expr, Expr]:
-    """Both operands in one type: a number takes the other side's type, otherwise as :func:`mlcref.dtype.promote` says."""
+    """Both operands in one type: a number takes the other side's type, otherwise as :func:`mlcref.dtype.promote` says.
+    """
     if not isinstance(a, Expr) and isinstance(b, Expr):
         a = _adopt(a, b.dtype)
     elif not isinstance(b, Expr) and isinstance(a, Expr):
@@ -592,14 +603,19 @@ def binary(op: type[Binary], a: ExprLike, b: ExprLike) -> Expr:
     if op in (FloorDiv, FloorMod, Mod) and not dt.is_integer(x.dtype):
         raise TypeMismatch(f"{op.symbol} is defined on integers, not on {x.dtype}")
     if isinstance(x, Const) and isinstance(y, Const) and dt.is_integer(x.dtype) and op in _FOLD:
-        if not (op in (FloorDiv, FloorMod) and y.value == 0):
-            value = _FOLD[op](x.value, y.value)
-            low, high = dt.integer_range(x.dtype)
-            if isinstance(value, bool):
-                return Const(value, "bool")
-            if low <= value <= high:
-                return Const(value, x.dtype)
+        return _folded(op, x, y)
     return op(x, y)
+
+
+def _folded(op: type[Binary], x: Const, y: Const) -> Expr:
+    """The constant that ``op`` makes of two integers; ``op`` itself for a division by zero or what does not fit."""
+    if op in (FloorDiv, FloorMod) and y.value == 0:
+        return op(x, y)
+    value = _FOLD[op](x.value, y.value)
+    if isinstance(value, bool):
+        return Const(value, "bool")
+    low, high = dt.integer_range(x.dtype)
+    return Const(value, x.dtype) if low <= value <= high else op(x, y)
 
 
 def divide(a: ExprLike, b: ExprLike) -> Expr:

@@ -42,8 +42,8 @@ class GlobalVar(Expr):
 class PrimFunc(BaseFunc):
     """A tensor program. ``params`` are buffers (the caller's memory) and scalar variables.
 
-    Variables in the shapes of parameter buffers are bound by the call. A schedulable body is one ``BlockRealize`` of a block
-    named "root" without iterators; a lowered body is any statement.
+    Variables in the shapes of parameter buffers are bound by the call. A schedulable body is one ``BlockRealize`` of a
+    block named "root" without iterators; a lowered body is any statement.
     """
 
     params: tuple[Any, ...] = binds()

@@ -1,7 +1,8 @@
-"""Where things stand in a function: the parent of each statement, the loop of each variable, the realize of each block token.
+"""Where things stand in a function: the parent of each statement, the loop of each variable, the realize of each block
+token.
 
-One walk over the statements per function, remembered as long as the function lives. Edits rebuild only the path from the root to
-the edited statements (:func:`replace_at`).
+One walk over the statements per function, remembered as long as the function lives. Edits rebuild only the path from
+the root to the edited statements (:func:`replace_at`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def with_stmt_children(stmt: Stmt, parts: tuple[Stmt | None, ...]) -> Stmt | Non
 
 
 class Index:
-    """The places of one function's statements. ``parent``, ``loops`` (by variable), ``blocks`` (by token), ``order``."""
+    """The places of one function's statements. ``parent``, ``loops`` (by variable), ``blocks`` (by token), ``order``.
+    """
 
     __slots__ = ("blocks", "loops", "order", "parent")
 

@@ -1,7 +1,7 @@
 """The functions that expressions may call: one table for parser, oracle and code generators.
 
-A reference function takes and returns plain Python numbers; for floats it computes in float64 (``math``) and the caller rounds the
-result once to the type of the call. That is the meaning of the function: engines share this table.
+A reference function takes and returns plain Python numbers; for floats it computes in float64 (``math``) and the caller
+rounds the result once to the type of the call. That is the meaning of the function: engines share this table.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Reference = Callable[..., Any]
 class Intrinsic:
     """One callable function.
 
-    ``arity`` counts arguments (None: any), ``result`` says how the type of the call follows from the arguments ("same", "bool",
-    "given"), ``operands`` what they must be ("float", "integer", "any"), ``c`` is the C spelling: a function of math.h (for
-    float64; ``f`` is appended for float32) or a template over ``{0}``, ``{1}``. ``lazy`` marks ``if_then_else``; ``effect`` calls
-    that do more than compute a value.
+    ``arity`` counts arguments (None: any), ``result`` says how the type of the call follows from the arguments ("same",
+    "bool", "given"), ``operands`` what they must be ("float", "integer", "any"), ``c`` is the C spelling: a function of
+    math.h (for float64; ``f`` is appended for float32) or a template over ``{0}``, ``{1}``. ``lazy`` marks
+    ``if_then_else``; ``effect`` calls that do more than compute a value.
     """
 
     name: str

@@ -11,7 +11,8 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 
 def register_global_func(name: str, f: Callable[..., Any] | None = None, override: bool = False) -> Any:
-    """Register ``f`` under ``name``; without ``f``, a decorator. Raises when the name is taken and ``override`` is False.
+    """Register ``f`` under ``name``; without ``f``, a decorator. Raises when the name is taken and ``override`` is
+    False.
 
     >>> @register_global_func("doc.double", override=True)
     ... def double(x):

@@ -44,7 +44,9 @@ class SeqStmt(Stmt):
 
 @node
 class For(Stmt):
-    """A loop over ``min … min + extent - 1``. ``kind`` is one of ``FOR_KINDS``; ``thread`` the tag of a thread_binding loop."""
+    """A loop over ``min … min + extent - 1``. ``kind`` is one of ``FOR_KINDS``; ``thread`` the tag of a thread_binding
+    loop.
+    """
 
     loop_var: Var = binds()
     min: Expr
@@ -164,7 +166,9 @@ class Token(Node):
 
 @node
 class Block(Stmt):
-    """A unit of scheduling: iterators with domains, what it reads and writes, its private buffers, ``init`` and ``body``."""
+    """A unit of scheduling: iterators with domains, what it reads and writes, its private buffers, ``init`` and
+    ``body``.
+    """
 
     token: Token = binds()
     name: str

@@ -16,7 +16,8 @@ _BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda"
 
 @dataclass(frozen=True)
 class Target:
-    """A target: its kind and options, from ``"llvm --num-cores=1"``, ``{"kind": "cython", "num-cores": 1}`` or a bare name.
+    """A target: its kind and options, from ``"llvm --num-cores=1"``, ``{"kind": "cython", "num-cores": 1}`` or a bare
+    name.
 
     "cython", "llvm" and "c" all select the Cython backend of the host CPU. ``host`` is what runs the code that calls
     the kernels: a CPU.

@@ -1,5 +1,6 @@
-"""The two idioms of traversal: :func:`rewrite` (bottom-up, by a function that returns None to keep a node) and a plain recursive
-function that dispatches on the node type and calls :func:`map_children` for the rest."""
+"""The two idioms of traversal: :func:`rewrite` (bottom-up, by a function that returns None to keep a node) and a plain
+recursive function that dispatches on the node type and calls :func:`map_children` for the rest.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +41,11 @@ def map_children(f: Callable[[Any], Any], node: N) -> N:
 
 
 def rewrite(f: Callable[[Any], Any], root: N) -> N:
-    """Rebuild ``root`` bottom-up: each node, its children already rewritten, is replaced by ``f(node)`` unless that is None.
+    """Rebuild ``root`` bottom-up: each node, its children already rewritten, is replaced by ``f(node)`` unless that is
+    None.
 
-    Iterative (depth of the tree is no limit) and memoised by identity; unchanged subtrees come back as the same objects.
+    Iterative (depth of the tree is no limit) and memoised by identity; unchanged subtrees come back as the same
+    objects.
     """
     memo: dict[int, Any] = {}
     stack: list[tuple[Node, bool]] = [(root, False)]

@@ -35,7 +35,8 @@ def wellformed(func: PrimFunc, stage: str = "schedulable") -> None:
     * W2 no statement node occurs twice;
     * W3 operands have equal types, accesses have the buffer's rank, stores the buffer's type;
     * W4 sequences are flat with two statements or more; kinds and iterator types are known;
-    * W5 a schedulable function is a root block without iterators and has no flat allocations; a blockless one has no blocks.
+    * W5 a schedulable function is a root block without iterators and has no flat allocations; a blockless one has no
+      blocks.
     """
     _Checker(func, stage).check()
 
@@ -59,8 +60,9 @@ class _Checker:
         self.visit(root)
 
     def fail(self, rule: str, what: str, node: Any) -> None:
-        printable = rule != "W4"  # a node with an unknown kind or a value too few has no script
-        raise WellformedError(what, rule=f"wellformed.{rule}", root=self.func if printable else None, marks=[(node, what)])
+        # A node with an unknown kind or a value too few has no script.
+        root = None if rule == "W4" else self.func
+        raise WellformedError(what, rule=f"wellformed.{rule}", root=root, marks=[(node, what)])
 
     def bind(self, item: Any, at: Node) -> None:
         if item in self.bound:
@@ -141,11 +143,8 @@ class _Checker:
                 self.fail("W4", f"unknown thread axis {node.thread!r}", node)
         elif isinstance(node, BlockRealize):
             if len(node.iter_values) != len(node.block.iter_vars):
-                self.fail(
-                    "W4",
-                    f"block {node.block.name} has {len(node.block.iter_vars)} iterators, {len(node.iter_values)} values",
-                    node,
-                )
+                counts = f"{len(node.block.iter_vars)} iterators, {len(node.iter_values)} values"
+                self.fail("W4", f"block {node.block.name} has {counts}", node)
             if self.stage == "blockless":
                 self.fail("W5", f"block {node.block.name} is left after lowering", node)
         elif isinstance(node, AllocBuffer | DeclBuffer) and self.stage == "schedulable":

@@ -30,7 +30,8 @@ class RandomPick:
 
 @lru_cache(maxsize=4096)
 def perfect_tiles(extent: int, n: int, max_innermost: int) -> tuple[tuple[int, ...], ...]:
-    """All ways to write ``extent`` as a product of ``n`` factors with the last at most ``max_innermost`` (-1: no limit).
+    """All ways to write ``extent`` as a product of ``n`` factors with the last at most ``max_innermost`` (-1: no
+    limit).
 
     >>> perfect_tiles(4, 2, -1)
     ((1, 4), (2, 2), (4, 1))

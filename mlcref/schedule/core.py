@@ -1,4 +1,5 @@
-"""The schedule without its primitives: handles, queries, sampling, the trace, and how a primitive's record is applied."""
+"""The schedule without its primitives: handles, queries, sampling, the trace, and how a primitive's record is applied.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +31,22 @@ from mlcref.schedule.handles import RV, BlockRV, ExprRV, LoopRV
 from mlcref.schedule.table import TABLE, Handle, Primitive
 from mlcref.schedule.trace import VARIADIC, Instruction, Trace
 
-_QUERY_INPUTS = {"get_block": (), "get_loops": ("block",), "get_child_blocks": ("block_or_loop",), "get_producers": ("block",),
-                 "get_consumers": ("block",), "get_output_blocks": ("scope_block",), "enter_postproc": (),
-                 "sample_perfect_tile": ("loop",), "sample_categorical": ()}  # fmt: skip
-_QUERY_ATTRIBUTES = {"get_block": ("name", "func_name"), "sample_perfect_tile": ("n", "max_innermost_factor"),
-                     "sample_categorical": ("candidates", "probs")}  # fmt: skip
+_QUERY_INPUTS: dict[str, tuple[str, ...]] = {
+    "get_block": (),
+    "get_loops": ("block",),
+    "get_child_blocks": ("block_or_loop",),
+    "get_producers": ("block",),
+    "get_consumers": ("block",),
+    "get_output_blocks": ("scope_block",),
+    "enter_postproc": (),
+    "sample_perfect_tile": ("loop",),
+    "sample_categorical": (),
+}
+_QUERY_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "get_block": ("name", "func_name"),
+    "sample_perfect_tile": ("n", "max_innermost_factor"),
+    "sample_categorical": ("candidates", "probs"),
+}
 
 
 class ScheduleCore:
@@ -108,8 +120,9 @@ class ScheduleCore:
     # -- handles
 
     def get(self, rv: Any) -> Block | For | int:
-        """What a handle stands for now: a ``Block``, a ``For`` or an int. Raises ``ScheduleError`` for a stale handle."""
-        if isinstance(rv, ExprRV) or isinstance(rv, Expr):
+        """What a handle stands for now: a ``Block``, a ``For`` or an int. Raises ``ScheduleError`` for a stale handle.
+        """
+        if isinstance(rv, Expr):
             return self._number(rv)
         name, handle = self._resolve(rv)
         where = index(self._func(name))
@@ -317,7 +330,8 @@ class ScheduleCore:
     def sample_perfect_tile(
         self, loop: Any, n: int, max_innermost_factor: int = 16, decision: Sequence[int] | None = None
     ) -> list[ExprRV]:
-        """``n`` factors whose product is the loop's extent, uniformly; the last is at most ``max_innermost_factor`` (-1: any).
+        """``n`` factors whose product is the loop's extent, uniformly; the last is at most ``max_innermost_factor``
+        (-1: any).
 
         Raises ``ScheduleError`` for an extent that is not constant, or a ``decision`` whose product is not the extent.
         """
@@ -362,7 +376,8 @@ class ScheduleCore:
     ) -> ExprRV:
         """One of ``candidates`` by the weights ``probs``; ``decision`` is an index that fixes the choice.
 
-        Raises ``ScheduleError`` unless there are as many weights as candidates, at least one, none negative, not all zero.
+        Raises ``ScheduleError`` unless there are as many weights as candidates, at least one, none negative, not all
+        zero.
         """
         if not candidates or len(candidates) != len(probs) or min(probs) < 0 or sum(probs) <= 0:
             raise ScheduleError(

@@ -1,7 +1,8 @@
 """Do iterations of loops depend on each other? Needed wherever iterations change their order or run at once.
 
-Instances of one block are order-free by the meaning of spatial and reduce iterators. Between two blocks this module shows that
-different iterations touch disjoint strips of every buffer that both use and one of them writes; what it cannot show it reports.
+Instances of one block are order-free by the meaning of spatial and reduce iterators. Between two blocks this module
+shows that different iterations touch disjoint strips of every buffer that both use and one of them writes; what it
+cannot show it reports.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One dimension of an access: coefficients of the loops in question, the rest that is fixed, and the values around it."""
+    """One dimension of an access: coefficients of the loops in question, the rest that is fixed, and the values around
+    it.
+    """
 
     coefficients: tuple[int, ...]
     fixed: Linear
@@ -37,8 +40,8 @@ class Strip:
 def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
     """Does each iteration of ``loop`` have its own copy of ``buffer``?
 
-    True when the scope allocates it, every use is below ``loop``, and no loop from the scope down to ``loop`` feeds a reduce iterator
-    of a block that uses it (such a loop keeps one copy alive: docs/semantics.md, allocations).
+    True when the scope allocates it, every use is below ``loop``, and no loop from the scope down to ``loop`` feeds a
+    reduce iterator of a block that uses it (such a loop keeps one copy alive: docs/semantics.md, allocations).
     """
     scope = scope_of(func, loop)
     if buffer not in scope.block.alloc_buffers:
@@ -59,7 +62,9 @@ def reduce_loops(realize: BlockRealize) -> set[Var]:
 
 
 def carried_conflict(func: PrimFunc, path: Sequence[For]) -> Conflict | None:
-    """A conflict between two blocks below the nest ``path`` in different iterations of it, None when there is provably none."""
+    """A conflict between two blocks below the nest ``path`` in different iterations of it, None when there is provably
+    none.
+    """
     blocks = blocks_below(path[-1])
     for i, first in enumerate(blocks):
         for second in blocks[i + 1 :]:
@@ -75,7 +80,8 @@ def _pair_conflict(func: PrimFunc, path: Sequence[For], first: BlockRealize, sec
             continue
         if not separated(func, path, [(first, a), (second, b)]):
             names = ", ".join(loop.loop_var.name for loop in path)
-            text = f"iterations of {names} are not independent: {first.block.name} and {second.block.name} share {a.buffer.name}"
+            both = f"{first.block.name} and {second.block.name}"
+            text = f"iterations of {names} are not independent: {both} share {a.buffer.name}"
             return Conflict(text, ((first, f"uses {a.buffer.name}"), (second, f"uses {a.buffer.name}")))
     return None
 

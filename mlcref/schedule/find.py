@@ -150,7 +150,9 @@ def iter_domain(realize: BlockRealize) -> Domain:
 
 
 def chain(func: PrimFunc, loops: Sequence[For]) -> list[For] | None:
-    """The loops from the outermost to the innermost of ``loops`` when they lie on one path with only loops between, else None."""
+    """The loops from the outermost to the innermost of ``loops`` when they lie on one path with only loops between,
+    else None.
+    """
     where = index(func)
     inner = max(loops, key=lambda loop: sum(1 for _ in where.above(loop)))
     todo, found = set(loops), []

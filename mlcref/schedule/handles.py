@@ -1,4 +1,6 @@
-"""What a schedule hands to its user: names for blocks, loops and sampled numbers. What they stand for is kept by the schedule."""
+"""What a schedule hands to its user: names for blocks, loops and sampled numbers. What they stand for is kept by the
+schedule.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -53,10 +54,12 @@ def plan_split(
 ) -> SplitFacts:
     """Split a loop into a nest whose extents are ``factors``, outer to inner; one of them may be None and is inferred.
 
-    When the product of the factors is more than the extent, blocks inside get the predicate that keeps the extra iterations out;
-    ``disable_predication`` leaves it away (the program then means nothing unless the accesses stay in bounds).
+    When the product of the factors is more than the extent, blocks inside get the predicate that keeps the extra
+    iterations out; ``disable_predication`` leaves it away (the program then means nothing unless the accesses stay in
+    bounds).
 
-    ``for i in range(10): B[i]`` → split(i, [None, 4]) → ``for i_0, i_1 in T.grid(3, 4): where i_0 * 4 + i_1 < 10: B[i_0 * 4 + i_1]``
+    ``for i in range(10): B[i]`` → split(i, [None, 4]) → ``for i_0, i_1 in T.grid(3, 4): where i_0 * 4 + i_1 < 10: B[i_0
+    * 4 + i_1]``
 
     Source: TVM ``split``.
     """
@@ -150,7 +153,8 @@ class FuseFacts:
 def plan_fuse(func: PrimFunc, loops: list[Var], preserve_unit_iters: bool = True) -> FuseFacts:
     """Fuse a nest of loops, outer to inner and each the only statement of the one above, into one loop.
 
-    ``for i, j in T.grid(4, 8): B[i, j]`` → fuse(i, j) → ``for i_j_fused in range(32): B[i_j_fused // 8, i_j_fused % 8]``
+    ``for i, j in T.grid(4, 8): B[i, j]`` → fuse(i, j) → ``for i_j_fused in range(32): B[i_j_fused // 8, i_j_fused %
+    8]``
 
     Source: TVM ``fuse``.
     """
@@ -158,7 +162,7 @@ def plan_fuse(func: PrimFunc, loops: list[Var], preserve_unit_iters: bool = True
     marks = [(loop, "to be fused") for loop in found]
     if not found:
         raise refusal(func, "fuse.P1", "no loops are given")
-    for outer, inner in zip(found, found[1:], strict=False):
+    for outer, inner in pairwise(found):
         if outer.body is not inner:
             what = f"loop {inner.loop_var.name} is not the only statement of loop {outer.loop_var.name}"
             raise refusal(func, "fuse.P1", what, [(outer, "outer"), (inner, "inner")])
@@ -227,8 +231,8 @@ def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
 
     ``for i, j, k in T.grid(…)`` → reorder(k, i) → ``for k, j, i in T.grid(…)``
 
-    The blocks inside must have spatial and reduce iterators only (instances may run in any order), bound to the loops by an
-    independent affine map, and no two of them may depend on each other across iterations of the loops.
+    The blocks inside must have spatial and reduce iterators only (instances may run in any order), bound to the loops
+    by an independent affine map, and no two of them may depend on each other across iterations of the loops.
 
     Source: TVM ``reorder``.
     """
@@ -237,7 +241,7 @@ def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
     if len(set(found)) != len(found) or not found:
         raise refusal(func, "reorder.P1", "a loop is given twice" if found else "no loops are given", marks)
     path = chain(func, found)
-    if path is None or any(outer.body is not inner for outer, inner in zip(path, path[1:], strict=False)):
+    if path is None or any(outer.body is not inner for outer, inner in pairwise(path)):
         raise refusal(
             func, "reorder.P2", "the loops are not one nest", marks, "between them there must be nothing but loops"
         )

@@ -1,6 +1,7 @@
 """Exchange loop variables for other index expressions below a loop.
 
-Inside blocks with iterators a loop variable does not occur (the bindings and predicates carry it in), so substitution stops there.
+Inside blocks with iterators a loop variable does not occur (the bindings and predicates carry it in), so substitution
+stops there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Write ``schedule.pyi`` from the table, so that type checkers and editors see every primitive: ``python -m mlcref.schedule.stub``."""
+"""Write ``schedule.pyi`` from the table, so that type checkers and editors see every primitive: ``python -m
+mlcref.schedule.stub``.
+"""
 
 from __future__ import annotations
 

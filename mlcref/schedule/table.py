@@ -1,7 +1,8 @@
 """The record that a schedule primitive is, and the table of all of them.
 
-Everything about a primitive comes from its record: the method of :class:`~mlcref.schedule.schedule.Schedule` and its stub, the trace
-and its replay, the error texts, the property test. To add one: a record in ``schedule/<family>.py``, an error test per precondition.
+Everything about a primitive comes from its record: the method of :class:`~mlcref.schedule.schedule.Schedule` and its
+stub, the trace and its replay, the error texts, the property test. To add one: a record in ``schedule/<family>.py``, an
+error test per precondition.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Result = tuple[PrimFunc, tuple[Handle, ...]]
 
 
 class Pick(Protocol):
-    """The one source of choices: ``pick(options)`` returns one of them. Hypothesis, the tuner and replay all provide it."""
+    """The one source of choices: ``pick(options)`` returns one of them. Hypothesis, the tuner and replay all provide
+    it.
+    """
 
     def __call__(self, options: Sequence[Any], weights: Sequence[float] | None = None) -> Any:
         """One of ``options``."""
@@ -40,10 +43,11 @@ def no_handles(func: PrimFunc, **arguments: Any) -> set[Handle]:
 class Primitive:
     """A function from programs to programs that keeps the meaning, or refuses.
 
-    ``plan(func, **arguments)`` checks the preconditions (``P1`` … in ``preconditions``) and returns the facts that ``build`` needs,
-    or raises ``ScheduleError``; ``build(func, facts)`` cannot fail. ``consumes(func, **arguments)`` names the handles that go stale.
-    ``arguments(pick, func)`` draws arguments that have a chance to be legal, None where there is no place for the primitive.
-    ``attributes`` are the parameters that TVM's JSON traces keep apart from the inputs.
+    ``plan(func, **arguments)`` checks the preconditions (``P1`` … in ``preconditions``) and returns the facts that
+    ``build`` needs, or raises ``ScheduleError``; ``build(func, facts)`` cannot fail. ``consumes(func, **arguments)``
+    names the handles that go stale. ``arguments(pick, func)`` draws arguments that have a chance to be legal, None
+    where there is no place for the primitive. ``attributes`` are the parameters that TVM's JSON traces keep apart from
+    the inputs.
     """
 
     name: str
@@ -85,7 +89,9 @@ def refusal(
     marks: Iterable[tuple[Any, str]] = (),
     hint: str | None = None,
 ) -> ScheduleError:
-    """The error of a precondition that does not hold; ``rule`` is ``<primitive>.P<n>``, ``marks`` are drawn on the script."""
+    """The error of a precondition that does not hold; ``rule`` is ``<primitive>.P<n>``, ``marks`` are drawn on the
+    script.
+    """
     name = rule.partition(".")[0]
     lazy = (lambda: f"{name}: {what()}") if callable(what) else f"{name}: {what}"
     return ScheduleError(lazy, rule=rule, root=func, marks=tuple(marks), hint=hint)

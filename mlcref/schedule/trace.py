@@ -31,7 +31,9 @@ DecisionProvider = Callable[["Instruction", Sequence[Any], Mapping[str, Any], An
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One call of a schedule method: ``name``, arguments by parameter (handles stay handles), outputs, sampled ``decision``."""
+    """One call of a schedule method: ``name``, arguments by parameter (handles stay handles), outputs, sampled
+    ``decision``.
+    """
 
     name: str
     arguments: Mapping[str, Any]
@@ -158,8 +160,8 @@ class Trace:
     ) -> None:
         """Do everything again on ``sch``.
 
-        ``decision_provider(inst, inputs, attributes, decision)`` may change decisions; ``after(inst)`` is called when an
-        instruction has been applied.
+        ``decision_provider(inst, inputs, attributes, decision)`` may change decisions; ``after(inst)`` is called when
+        an instruction has been applied.
         """
         env: dict[RV, Any] = {}
         for inst in self._before_postproc() if remove_postproc else self.insts:

@@ -1,7 +1,8 @@
 """Small valid programs, drawn by ``pick(options)``: what property tests transform, lower and compile.
 
-Programs are chains of one to four blocks over small buffers: elementwise, broadcast, transpose, stencil, sum, max, matrix product,
-with non-divisible extents, of floats or integers. Every element of the output is written, every access is in bounds.
+Programs are chains of one to four blocks over small buffers: elementwise, broadcast, transpose, stencil, sum, max,
+matrix product, with non-divisible extents, of floats or integers. Every element of the output is written, every access
+is in bounds.
 """
 
 from __future__ import annotations

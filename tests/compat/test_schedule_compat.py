@@ -82,7 +82,7 @@ def bind_matmul(sch: Any) -> None:
 
 def case_study(sch: Any) -> None:
     block = sch.get_block("Y")
-    i, j, k = sch.get_loops(block)
+    _, j, k = sch.get_loops(block)
     j_0, j_1 = sch.split(j, factors=[None, 4])
     sch.reorder(j_0, k, j_1)
     sch.reverse_compute_at(sch.get_block("C"), j_0)
@@ -103,8 +103,8 @@ def cache_matmul(sch: Any) -> None:
 
 
 def stencil_at(sch: Any) -> None:
-    i, j = sch.get_loops(sch.get_block("C"))
-    i_0, i_1 = sch.split(i, [None, 8])
+    i, _ = sch.get_loops(sch.get_block("C"))
+    i_0, _ = sch.split(i, [None, 8])
     sch.compute_at(sch.get_block("B"), i_0)
 
 
@@ -154,7 +154,8 @@ def test_same_trace_and_same_program(program: str, act: Callable[[Any], None]) -
     mine = [line.replace("get_block", "get_sblock") for line in ours.trace.as_python()]
     assert mine == list(theirs.trace.as_python())
     parsed = from_source(theirs.mod.script())
-    assert first_difference(normalised(ours.mod), normalised(parsed)) is None, f"{ours.mod.script()}\n{theirs.mod.script()}"
+    difference = first_difference(normalised(ours.mod), normalised(parsed))
+    assert difference is None, f"{difference}\n{ours.mod.script()}\n{theirs.mod.script()}"
 
 
 def ours_text(program: str) -> str:

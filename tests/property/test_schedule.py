@@ -46,12 +46,15 @@ def attempt(primitive: Primitive, func: PrimFunc, pick: Any) -> tuple[PrimFunc, 
     arguments = primitive.arguments(pick, func)
     if arguments is None:
         return None
+    rule = None
     try:
         facts = primitive.plan(func, **arguments)
     except ScheduleError as error:
-        assert error.rule is not None
-        name, _, rule = error.rule.partition(".")
-        assert name != primitive.name or rule in primitive.preconditions, f"{error.rule} is not listed"
+        rule = error.rule or ""
+    if rule is not None:
+        name, _, number = rule.partition(".")
+        listed = name == primitive.name and number in primitive.preconditions
+        assert listed or name == "handle", f"{rule} is not listed"
         return None
     new, outputs = primitive.build(func, facts)
     return new, arguments, outputs

@@ -92,7 +92,7 @@ def test_integer_constants_fold_and_others_do_not() -> None:
 
 def test_the_truth_of_an_equality() -> None:
     assert x == x
-    assert not (x != x)
+    assert not bool(x.__ne__(x))
     assert const(3) == const(3)
     assert const(3) != const(4)
     assert x != "x"
@@ -242,7 +242,11 @@ def test_attrs_are_immutable_and_ordered() -> None:
     assert dict(attrs) == {"b": 1, "a": 2}
 
 
-@pytest.mark.parametrize("spec", ["llvm --num-cores=2", {"kind": "llvm", "num-cores": 2}, '{"kind": "llvm", "num-cores": 2}'])
+SPELLINGS = ["llvm --num-cores=2", {"kind": "llvm", "num-cores": 2}, '{"kind": "llvm", "num-cores": 2}']
+NO_TARGETS = [("fpga", "unknown target kind"), ("", "empty target"), ("llvm x", "--key=value")]
+
+
+@pytest.mark.parametrize("spec", SPELLINGS)
 def test_targets(spec: Any) -> None:
     target = Target(spec)
     assert (target.kind, target.backend, target.num_cores) == ("llvm", "cython", 2)
@@ -252,7 +256,7 @@ def test_targets(spec: Any) -> None:
     assert Target.current() is None
 
 
-@pytest.mark.parametrize(("spec", "message"), [("fpga", "unknown target kind"), ("", "empty target"), ("llvm x", "--key=value")])
+@pytest.mark.parametrize(("spec", "message"), NO_TARGETS)
 def test_targets_that_do_not_exist(spec: str, message: str) -> None:
     with pytest.raises(MlcrefError, match=message):
         Target(spec)
