@@ -51,6 +51,10 @@ class Linear:
         """This form plus a number."""
         return Linear(self.terms, self.constant + offset, self.dtype)
 
+    def cast(self, dtype: str) -> Linear:
+        """This form as an expression of another type."""
+        return self if dtype == self.dtype else Linear(self.terms, self.constant, dtype)
+
     def only(self, keep: Callable[[Atom], bool]) -> Linear:
         """The terms whose atoms ``keep`` accepts, without the constant."""
         return Linear({a: k for a, k in self.terms.items() if keep(a)}, 0, self.dtype)

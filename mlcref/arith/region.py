@@ -123,14 +123,14 @@ class Clipped:
     above: bool = False
 
 
-def clip(span: Span | None, full: Extent, dom: Domain) -> Clipped:
+def clip(span: Span | None, full: Extent, dom: Domain, *, exact: bool = False) -> Clipped:
     """The span cut to a dimension of extent ``full``.
 
-    A constant span is cut; one that covers the dimension becomes the dimension; any other keeps its size, with guards
-    where it is not proved to be inside.
+    A constant span is cut; one that is as long as the dimension becomes the dimension (not when ``exact``); any other
+    keeps its size, with guards where it is not proved to be inside.
     """
     size = int(full) if isinstance(full, int | Const) else None
-    if span is None or (size is not None and span.extent >= size and span.base.terms):
+    if span is None or (size is not None and span.extent >= size and span.base.terms and not exact):
         return Clipped(number(0), size)
     constant = span.base.number()
     if constant is not None and size is not None:

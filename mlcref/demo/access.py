@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlcref.interp import record_accesses
-from mlcref.ir import PrimFunc
+from mlcref.ir import Buffer, Const, PrimFunc
 from mlcref.schedule import Schedule
 
 
@@ -29,7 +29,7 @@ def access_trace(
 
     The layer's arguments are zeros; only addresses matter.
     """
-    arrays = [np.zeros([int(n) for n in b.shape], b.dtype) for b in layer.buffers]
+    arrays = [np.zeros(_shape(b), b.dtype) for b in layer.buffers]
     accesses = record_accesses(layer, *arrays, limit=60 * count)
     rows: list[tuple[str, str, str]] = []
     for name in buffers:
@@ -42,7 +42,11 @@ def access_trace(
 def _stride(touched: Sequence[Any]) -> str:
     if len(touched) < 2:
         return "-"
-    shape = [int(n) for n in touched[0].buffer.shape]
+    shape = _shape(touched[0].buffer)
     flat = [int(np.ravel_multi_index(a.indices, shape)) for a in touched]
     steps = {b - a for a, b in pairwise(flat)}
     return str(steps.pop()) if len(steps) == 1 else "varies"
+
+
+def _shape(buffer: Buffer) -> list[int]:
+    return [int(n.value) for n in buffer.shape if isinstance(n, Const)]

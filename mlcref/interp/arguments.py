@@ -231,7 +231,8 @@ class _Call:
         storage = Storage([None] * span(shape, strides))
         view = View(param, storage, shape, strides)
         if not poisoned:
-            wide = array.astype(np.float64) if dt.is_float(param.type) else array
+            with np.errstate(invalid="ignore"):  # the conversion of a signalling NaN
+                wide = array.astype(np.float64) if dt.is_float(param.type) else array
             for position, value in zip(
                 Slot(param, array, array, view).positions.ravel().tolist(), wide.ravel().tolist(), strict=True
             ):

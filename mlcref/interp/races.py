@@ -109,9 +109,13 @@ def _race(
     if first[0] is second[0]:
         marks = [(first[0], f"{name} {first[1]} at {one}, {second[1]} at {two}")]
     what = f"race on {name}: {first[1]} by {kind} {one}, {second[1]} by {two}"
-    hint = (
-        "separate the statements by a barrier (a sequence), or give each thread its own element"
-        if fork.threads
-        else f"make {fork.name} serial, or give each iteration its own element"
-    )
-    return machine.failure("thread.race" if fork.threads else "loop.race", what, marks, hint=hint)
+    rule = "thread.race" if fork.threads else "loop.race"
+    return machine.failure(rule, what, marks, hint=_hint(fork, one, two))
+
+
+def _hint(fork: Fork, one: str, two: str) -> str:
+    if not fork.threads:
+        return f"make {fork.name} serial, or give each iteration its own element"
+    if "blockIdx" in one and one.split("threadIdx")[0] != two.split("threadIdx")[0]:
+        return "no barrier separates the blocks of a grid: give each block its own elements, or write two kernels"
+    return "separate the statements by a barrier (a sequence), or give each thread its own element"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlcref.errors import MlcrefError
-from mlcref.ir.base import NO_ATTRS, Attrs, Node, binds, node, replace, script_of, show_script
+from mlcref.ir.base import NO_ATTRS, Attrs, Node, binds, html_of, node, replace, script_of, show_script
 from mlcref.ir.expr import Buffer, Expr, Var
 from mlcref.ir.stmt import Block, BlockRealize, Stmt
 
@@ -157,6 +157,9 @@ class IRModule:
     def show(self, **options: Any) -> None:
         """Print the script, highlighted where the terminal can."""
         show_script(self, **options)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def __repr__(self) -> str:
         return script_of(self)

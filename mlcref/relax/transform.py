@@ -19,6 +19,15 @@ class BindParams:
     ``params`` maps parameter names to numpy arrays, runtime tensors, or ``Constant``. Symbolic dimensions that the
     arrays determine become numbers. Raises ``MlcrefError`` (rule ``BindParams.name``) for a name that is no
     parameter, ``CallError`` for an array that does not fit. Source: ``relax.transform.BindParams``.
+
+    >>> import numpy as np
+    >>> from mlcref.ir import Var
+    >>> n = Var("n", "int64")
+    >>> x, w = (graph.Var(name, graph.TensorStructInfo((n,), "float32")) for name in "xw")
+    >>> f = graph.Function((x, w), graph.SeqExpr((), graph.Tuple((x, w))), graph.TupleStructInfo((x.struct_info,) * 2))
+    >>> bound = BindParams("main", {"w": np.zeros(3, "float32")})(IRModule({"main": f}))
+    >>> [(param.name_hint, int(param.struct_info.shape[0])) for param in bound["main"].params]
+    [('x', 3)]
     """
 
     name = "BindParams"

@@ -47,7 +47,11 @@ class Device:
         return self.type == "cpu"
 
     def sync(self) -> None:
-        """Wait until everything started there is done; calls on a CPU return when they are."""
+        """Wait until everything started there is done; on the host a call has finished when it returns.
+
+        Raises ``UnsupportedError`` for another device.
+        """
+        _require_host(self)
 
     def __str__(self) -> str:
         return f"{self.type}:{self.index}"

@@ -145,6 +145,11 @@ class VirtualMachine:
 
     Functions that the programs call by name are looked up here: raises ``MlcrefError`` (rule ``vm.packed``) for a name
     that is not registered, ``UnsupportedError`` for a device other than the host. Source: ``relax.VirtualMachine``.
+
+    >>> x = graph.Var("x", graph.TensorStructInfo((2,), "float32"))
+    >>> first = Program("main", (x,), (MakeTuple(1, (0, 0)),), 2, 1)
+    >>> print(VirtualMachine(VMExecutable({"main": first}))["main"](np.float32([1, 2]))[1])
+    [1. 2.]
     """
 
     def __init__(self, executable: VMExecutable, device: Device | Sequence[Device] | None = None) -> None:

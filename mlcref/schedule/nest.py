@@ -1,4 +1,5 @@
-"""Loop nests made anew for a required part of a block: what compute_at, reverse_compute_at and the caches have in common.
+"""Loop nests made anew for a required part of a block: what compute_at, reverse_compute_at and the caches have in
+common.
 
 * :func:`needed`: which part of a buffer a block uses while some of its loops run;
 * :func:`solve`: which iterator values of a block touch a part of a buffer;
@@ -107,9 +108,7 @@ def _needed(dimension: Range, values: Mapping[Var, Expr], inner: Collection[Var]
     return None if span is None else span.widen(int(extent.value) - 1)
 
 
-def needed_by_all(
-    func: PrimFunc, uses: Sequence[tuple[BlockRealize, BufferRegion]], outer: Collection[Var]
-) -> Spans:
+def needed_by_all(func: PrimFunc, uses: Sequence[tuple[BlockRealize, BufferRegion]], outer: Collection[Var]) -> Spans:
     """The part of one buffer that several blocks touch while all loops but ``outer`` run."""
     parts = [needed(func, realize, region, outer) for realize, region in uses]
     return [union(spans) for spans in zip(*parts, strict=True)]
@@ -121,8 +120,9 @@ def bindings(realize: BlockRealize) -> dict[Var, Expr]:
 
 
 def solve(realize: BlockRealize, region: BufferRegion, spans: Spans) -> dict[int, Span | None]:
-    """Values of the block's iterators, by position, with which ``region`` touches ``spans``. An iterator that is left out
-    may need every value."""
+    """Values of the block's iterators, by position, with which ``region`` touches ``spans``. An iterator that is left
+    out may need every value.
+    """
     position = {item.var: k for k, item in enumerate(realize.block.iter_vars)}
     found: dict[int, list[Span | None]] = {}
     for dimension, span in zip(region.region, spans, strict=True):
@@ -148,12 +148,11 @@ def _solve(form: Linear, factor: int, width: int, span: Span) -> Span | None:
 # ---- what exactly is executed and written
 
 
-def executed(
-    func: PrimFunc, realize: BlockRealize, outer: Collection[Var], predicate: Sequence[Expr]
-) -> Spans | None:
-    """Exactly the values that the block's iterators take, in every combination, while all loops of its scope but ``outer``
-    run and ``predicate`` holds; None when they are no such box. They may stick out of the domains, where the predicate
-    cuts them off."""
+def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], predicate: Sequence[Expr]) -> Spans | None:
+    """Exactly the values that the block's iterators take, in every combination, while all loops of its scope but
+    ``outer`` run and ``predicate`` holds; None when they are no such box. They may stick out of the domains, where the
+    predicate cuts them off.
+    """
     ranges = ranges_at(func, realize)
     inner = {loop.loop_var for loop in loops_above(func, realize)} - set(outer)
     forms = [linear(value, ranges) for value in realize.iter_values]
@@ -190,11 +189,13 @@ def covers_domains(func: PrimFunc, realize: BlockRealize, predicate: Sequence[Ex
     """Do the iterators take every combination of values of their domains (where ``predicate`` holds)?"""
     spans = executed(func, realize, (), predicate)
     return spans is not None and all(
-        span is None or contains(span, _domain(item), {}) for span, item in zip(spans, realize.block.iter_vars, strict=True)
+        span is None or contains(span, iterator_domain(item), {})
+        for span, item in zip(spans, realize.block.iter_vars, strict=True)
     )
 
 
-def _domain(item: IterVar) -> Span | None:
+def iterator_domain(item: IterVar) -> Span | None:
+    """The domain of an iterator as a span; None when it is symbolic."""
     if isinstance(item.dom.extent, Const) and starts_at_zero(item):
         return Span(Linear({}, 0, item.var.type), 0, int(item.dom.extent.value) - 1)
     return None
@@ -212,8 +213,9 @@ def contains(outer: Span | None, inner: Span | None, ranges: Ranges) -> bool:
 
 
 def written(func: PrimFunc, realize: BlockRealize, outer: Collection[Var]) -> Spans | None:
-    """Exactly the elements of its one output that the block writes while all loops but ``outer`` run, as a box; None when
-    that is not known. It may stick out where a predicate keeps the block inside its domains."""
+    """Exactly the elements of its one output that the block writes while all loops but ``outer`` run, as a box; None
+    when that is not known. It may stick out where a predicate keeps the block inside its domains.
+    """
     spans = executed(func, realize, outer, realize.predicate)
     own = _written_by_instance(func, realize)
     if spans is None or own is None:
@@ -260,7 +262,9 @@ def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> t
         return (None,) if factor == 1 and span.extent == 1 and constant + span.lo == 0 else None
     if taken.lo != taken.hi and span.extent < factor:
         return None
-    return (Span(taken.base.scale(factor), factor * taken.lo + constant + span.lo, factor * taken.hi + constant + span.hi),)
+    return (
+        Span(taken.base.scale(factor), factor * taken.lo + constant + span.lo, factor * taken.hi + constant + span.hi),
+    )
 
 
 # ---- predicates
@@ -268,14 +272,14 @@ def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> t
 
 def _clips_a_domain(condition: Expr, realize: BlockRealize, ranges: Ranges) -> bool:
     """Does the conjunct only keep a binding inside its iterator's domain?"""
+    if not isinstance(condition, LT | GE):
+        return False
+    form, bound = linear(condition.a, ranges), linear(condition.b, ranges)
     for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-        if isinstance(condition, LT) and starts_at_zero(item):
-            same = (linear(value, ranges) - linear(condition.a, ranges)).number() == 0
-            gap = linear(condition.b, ranges) - linear(item.dom.extent, ranges)
-            if same and (gap.number() if gap.number() is not None else -1) >= 0:  # type: ignore[operator]
-                return True
-        if isinstance(condition, GE) and linear(condition.b, ranges).number() == 0 and starts_at_zero(item):
-            if (linear(value, ranges) - linear(condition.a, ranges)).number() == 0:
+        if starts_at_zero(item) and (linear(value, ranges) - form).number() == 0:
+            slack = bound - linear(item.dom.extent, ranges) if isinstance(condition, LT) else bound.scale(-1)
+            room = slack.number()
+            if room is not None and room >= 0:
                 return True
     return False
 
@@ -319,7 +323,8 @@ def carried(func: PrimFunc, realize: BlockRealize, others: Sequence[Expr]) -> li
             if isinstance(condition, LT | GE) and not variables(rewritten) <= own:
                 rest = linear(condition.a, ranges) - linear(value, ranges)
                 if rest.number() is not None:
-                    rewritten = type(condition)((term(item.var) + rest).expr(), condition.b)
+                    shifted = (term(item.var) + rest).cast(condition.a.dtype).expr()
+                    rewritten = type(condition)(shifted, condition.b)
         if not variables(rewritten) <= own:
             return None
         result.append(rewritten)
@@ -336,15 +341,17 @@ def nest(
     keep: Sequence[Expr] = (),
     *,
     units: bool = False,
+    exact: bool = False,
 ) -> Stmt:
-    """Loops that run through ``want`` (by iterator position; iterators left out run through their domains) with the block
-    inside, guarded where a span may stick out of a domain, and by ``keep``. Loops of extent 1 are left out unless
-    ``units``."""
+    """Loops that run through ``want`` (by iterator position; iterators left out run through their domains) with the
+    block inside, guarded where a span may stick out of a domain, and by ``keep``. Loops of extent 1 are left out unless
+    ``units``. A span as long as its domain becomes all of it unless ``exact``.
+    """
     loops: list[tuple[Var, Expr]] = []
     values: list[Expr] = []
     guards: list[Expr] = []
     for k, item in enumerate(realize.block.iter_vars):
-        part = clip(want.get(k), item.dom.extent, ranges)
+        part = clip(want.get(k), item.dom.extent, ranges, exact=exact)
         dtype = item.var.type
         start, size = part.start.cast(dtype), part.extent
         value = start.expr()

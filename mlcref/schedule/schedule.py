@@ -6,17 +6,18 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mlcref.schedule import annotate, kinds, loop
+from mlcref.schedule import annotate, cache, compute_at, kinds, loop
 from mlcref.schedule.core import ScheduleCore
 from mlcref.schedule.table import TABLE, Primitive
 from mlcref.schedule.trace import VARIADIC
 
-FAMILIES = (loop, kinds, annotate)
+FAMILIES = (loop, kinds, compute_at, cache, annotate)
 """The modules whose records make up the table; importing them fills it."""
 
 
 class Schedule(ScheduleCore):
-    """A module under transformation: each method applies a primitive that keeps its meaning, or refuses and changes nothing.
+    """A module under transformation: each method applies a primitive that keeps its meaning, or refuses and changes
+    nothing.
 
     >>> from mlcref.script import tir as T
     >>> @T.prim_func

@@ -12,7 +12,7 @@ from mlcref.script.registry import (
 from mlcref.script.show import html, show
 from mlcref.script.source import Source
 
-install_printer(print_script, show)
+install_printer(print_script, show, html)
 set_drawer(draw)
 
 __all__ = [

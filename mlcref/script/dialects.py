@@ -23,6 +23,7 @@ class Dialect:
     noalias: str
     let: str
     schedulable_default: bool
+    out_sinfo: str
 
     def header(self, namespace: str, alias: str) -> str:
         """The comment that says where a prefix comes from."""
@@ -43,8 +44,10 @@ class Dialect:
 CANONICAL_NOALIAS = "tir.noalias"
 
 DIALECTS = {
-    "tir": Dialect("tir", "block", "alloc_buffer", "block_attr", "tir.noalias", "T.{}", True),
-    "tirx": Dialect("tirx", "sblock", "sblock_alloc_buffer", "sblock_attr", "tirx.noalias", "T.let[T.{}]", False),
+    "tir": Dialect("tir", "block", "alloc_buffer", "block_attr", "tir.noalias", "T.{}", True, "out_sinfo"),
+    "tirx": Dialect(
+        "tirx", "sblock", "sblock_alloc_buffer", "sblock_attr", "tirx.noalias", "T.let[T.{}]", False, "out_ty"
+    ),
 }
 
 

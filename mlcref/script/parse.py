@@ -8,6 +8,7 @@ import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -71,7 +72,6 @@ def ir_module(cls: type | None = None, /, *, check_well_formed: bool = True) -> 
 
 def environment(function: Callable[..., Any]) -> Mapping[str, Any]:
     """The names that a script in ``function`` can use: its closure, what is local where it is defined, its globals."""
-    closure = inspect.getclosurevars(function).nonlocals
     frames: list[dict[str, Any]] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(__package__ + "."):
@@ -79,7 +79,16 @@ def environment(function: Callable[..., Any]) -> Mapping[str, Any]:
     while frame is not None and frame.f_globals is function.__globals__:
         frames.append(dict(frame.f_locals))
         frame = frame.f_back
-    return ChainMap(dict(closure), *frames, function.__globals__)
+    return ChainMap(_closure(function), *frames, function.__globals__)
+
+
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
+    """The names of enclosing functions that ``function`` uses, as far as they are bound yet."""
+    bound: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # the cell is empty: the class that is being defined, for one
+            bound[name] = cell.cell_contents
+    return bound
 
 
 def from_source(text: str, env: Mapping[str, Any] | None = None, filename: str = "<script>") -> Any:

@@ -210,7 +210,8 @@ class NameBinder:
 
     def compare_extents(self, name: str, domain: Range, binding: Expr, loop: Range, node: ast.stmt) -> None:
         extent, domain_extent = ir.constant(loop.extent), ir.constant(domain.extent)
-        if extent is None or domain_extent is None or extent == domain_extent:
+        fixed = ir.constant(domain.min) is not None and ir.constant(loop.min) is not None
+        if extent is None or domain_extent is None or extent == domain_extent or not fixed:
             return
         what = f"loop {_name_of(binding)} has extent {extent} but axis {name} has domain {domain_extent}"
         self.blocks[-1].mismatches.append((getattr(node, "value", node), what, extent > domain_extent))

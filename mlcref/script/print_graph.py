@@ -86,7 +86,7 @@ def _lines(page: Page, write: Callable[[Page], None]) -> str:
 def _describe(page: Page, info: graph.StructInfo, quoted: bool = False) -> str:
     if isinstance(info, graph.TensorStructInfo):
         if info.shape is not None:
-            return f"R.Tensor({_tuple(_extents(page, info.shape, quoted))}, {quote(info.dtype)})"
+            return f"R.Tensor({_tuple(_extents(page, info.shape, quoted))}, dtype={quote(info.dtype)})"
         rank = "" if info.ndim < 0 else f", ndim={info.ndim}"
         return f"R.Tensor(dtype={quote(info.dtype)}{rank})"
     if isinstance(info, graph.ShapeStructInfo):
@@ -147,7 +147,7 @@ def _call(page: Page, node: graph.Call) -> str:
     texts = [expr_text(page, arg) for arg in args]
     if callee is not None:
         texts.insert(0, _callee(page, callee))
-    described = [_describe(page, info) for info in node.sinfo_args]
+    described = [f"{page.dialect.out_sinfo}={_describe(page, info)}" for info in node.sinfo_args]
     return f"{expr_text(page, node.op)}({', '.join([*texts[:2], *described, *(f'tir_vars={t}' for t in texts[2:])])})"
 
 

@@ -54,12 +54,22 @@ trunc = _unary("trunc")
 
 
 def power(x: ExprLike, y: ExprLike) -> Expr:
-    """``x`` to the power of ``y``, both floats. As ``tvm.te.power``."""
+    """``x`` to the power of ``y``, both floats. As ``tvm.te.power``.
+
+    >>> from mlcref import te
+    >>> te.power(te.var("x", "float32"), 2)
+    T.pow(x, T.float32(2.0))
+    """
     return call("pow", x, y)
 
 
 def fmod(x: ExprLike, y: ExprLike) -> Expr:
-    """Remainder of ``x / y`` with the sign of ``x``, both floats. As ``tvm.te.fmod``."""
+    """Remainder of ``x / y`` with the sign of ``x``, both floats. As ``tvm.te.fmod``.
+
+    >>> from mlcref import te
+    >>> te.fmod(te.var("x", "float32"), 2.5).dtype
+    'float32'
+    """
     return call("fmod", x, y)
 
 
@@ -77,12 +87,28 @@ def if_then_else(condition: ExprLike, true_value: ExprLike, false_value: ExprLik
 
 
 def all(*conditions: ExprLike) -> Expr:
-    """True where every condition holds; all of them are evaluated. As ``tvm.te.all``."""
+    """True where every condition holds; all of them are evaluated. As ``tvm.te.all``.
+
+    Raises ``TypeMismatch`` for an operand that is not bool.
+
+    >>> from mlcref import te
+    >>> i = te.var("i")
+    >>> te.all(i >= 1, i < 9)
+    i >= 1 and i < 9
+    """
     return _joined(And, "all", conditions)
 
 
 def any(*conditions: ExprLike) -> Expr:
-    """True where a condition holds; all of them are evaluated. As ``tvm.te.any``."""
+    """True where a condition holds; all of them are evaluated. As ``tvm.te.any``.
+
+    Raises ``TypeMismatch`` for an operand that is not bool.
+
+    >>> from mlcref import te
+    >>> i = te.var("i")
+    >>> te.any(i < 1, i >= 9)
+    i < 1 or i >= 9
+    """
     return _joined(Or, "any", conditions)
 
 
@@ -100,27 +126,50 @@ def _condition(condition: ExprLike, name: str) -> Expr:
 
 
 def div(a: ExprLike, b: ExprLike) -> Expr:
-    """``a / b`` of floats; raises ``TypeMismatch`` on integers. As ``tvm.te.div``, which truncates integers."""
+    """``a / b`` of floats; raises ``TypeMismatch`` on integers. As ``tvm.te.div``, which truncates integers.
+
+    >>> from mlcref import te
+    >>> te.div(te.var("x", "float32"), 2)
+    x / T.float32(2.0)
+    """
     return divide(a, b)
 
 
 def floordiv(a: ExprLike, b: ExprLike) -> Expr:
-    """``a // b`` of integers, rounded towards minus infinity."""
+    """``a // b`` of integers, rounded towards minus infinity; raises ``TypeMismatch`` on floats. As TVM's.
+
+    >>> floordiv(-7, 2).value
+    -4
+    """
     return binary(FloorDiv, a, b)
 
 
 def floormod(a: ExprLike, b: ExprLike) -> Expr:
-    """``a % b`` of integers with the sign of ``b``."""
+    """``a % b`` of integers with the sign of ``b``; raises ``TypeMismatch`` on floats. As ``tvm.te.floormod``.
+
+    >>> floormod(-7, 2).value
+    1
+    """
     return binary(FloorMod, a, b)
 
 
 def truncdiv(a: ExprLike, b: ExprLike) -> Expr:
-    """Quotient of integers rounded towards zero; raises ``TypeMismatch`` on floats."""
+    """Quotient of integers rounded towards zero; raises ``TypeMismatch`` on floats. As ``tvm.te.truncdiv``.
+
+    >>> from mlcref import te
+    >>> te.truncdiv(te.var("i"), 4).dtype
+    'int32'
+    """
     return _integers(Div, a, b)
 
 
 def truncmod(a: ExprLike, b: ExprLike) -> Expr:
-    """Remainder of :func:`truncdiv`; raises ``TypeMismatch`` on floats."""
+    """Remainder of :func:`truncdiv`; raises ``TypeMismatch`` on floats. As ``tvm.te.truncmod``.
+
+    >>> from mlcref import te
+    >>> te.truncmod(te.var("i"), 4).dtype
+    'int32'
+    """
     return _integers(Mod, a, b)
 
 

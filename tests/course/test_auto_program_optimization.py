@@ -3,7 +3,7 @@
 ``IPython.display.HTML(…)`` is replaced by the script that it shows; the image and the weights are those that mlcref
 ships; the runtime functions that the chapter writes with torch are written with numpy.
 """
-# ruff: noqa: N805, UP031
+# ruff: noqa: UP031
 
 import numpy as np
 import pytest

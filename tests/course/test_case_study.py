@@ -2,7 +2,7 @@
 
 ``IPython.display.Code(…)`` is replaced by the script that it shows.
 """
-# ruff: noqa: N805, RUF059, UP031
+# ruff: noqa: RUF059, UP031
 
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ The image and the weights are those that mlcref ships. ``IPython.display.Code(â€
 shows, plots are left out, and the runtime functions that the chapter writes with torch are written with numpy, and once
 more with torch where it is installed.
 """
-# ruff: noqa: F841, N805, RET504
+# ruff: noqa: F841, RET504
 
 from collections.abc import Callable
 

@@ -2,7 +2,7 @@
 
 Schedules on tensor expressions (``s[C].reorder(x, k, y)``) have no place yet and are left out.
 """
-# ruff: noqa: N805, UP031
+# ruff: noqa: UP031
 
 import numpy as np
 import pytest

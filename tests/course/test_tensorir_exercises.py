@@ -2,7 +2,7 @@
 
 ``IPython.display.Code(…)`` is replaced by the script that it shows, torch's convolution by one in numpy.
 """
-# ruff: noqa: N805, RUF059
+# ruff: noqa: RUF059
 
 import numpy as np
 import pytest

@@ -59,7 +59,7 @@ CALL = 'R.call_dps_packed("twice", (x,), R.Tensor((2, 3), "float32"))'
         (of_body("return x", parameter="x: T.int32"), "T.int32 describes no value of a graph", "T.int32"),
         (of_body("return x", parameter='x: R.Tensor((2, 3))'), "R.Tensor needs a data type", "R.Tensor((2, 3))"),
         (of_body("return x", parameter='x: R.Tensor(("n + 1",), "float32")'), "no argument says what n is", None),
-        (of_body("return x", parameter='x: R.Tensor(("n +",), "float32")'), "syntax error", 'R.Tensor(("n +",), "float32")'),
+        (of_body("return x", parameter='x: R.Tensor(("n +",), "int8")'), "syntax error", 'R.Tensor(("n +",), "int8")'),
         (of_body("return x", parameter='x: R.Tensor((-1,), "float32")'), "a dimension cannot be -1", None),
         (of_body("return x", parameter='x: R.Tensor((2,), "float31")'), "unknown data type 'float31'", None),
         (of_body("m = T.int64()", "return x"), "no parameter says what m is", "m"),
@@ -80,12 +80,13 @@ CALL = 'R.call_dps_packed("twice", (x,), R.Tensor((2, 3), "float32"))'
         (of_body('y = R.call_dps_packed("twice", (x, 2), R.Tensor((2, 3), "float32"))', "return y"), "not int", None),
         (of_body('y = R.call_tir("twice", (x,), R.Tensor(dtype="int8"))', "return y"), "tensors of known shape", None),
         (of_body('y = R.call_tir("twice", (x,), R.Tensor((2, "n"), "int8"))', "return y"), "in annotations only", None),
-        (of_body(f'y: R.Tensor((3, 2), "float32") = {CALL}', "return y"), r"y is R\.Tensor\(\(2, 3\).* not R\.Tensor", "y"),
+        (of_body(f'y: R.Tensor((3, 2), "int8") = {CALL}', "return y"), r"y is R\.Tensor\(\(2, 3\).* not R\.", "y"),
         (of_body(f'y: R.Tensor((2, "q"), "float32") = {CALL}', "return y"), "no parameter says what q is", None),
-        (of_body("return x", result=' -> R.Tensor((2, 3), "float32")'), r"the function returns R\.Tensor\(\(2, n\)", None),
+        (of_body("return x", result=' -> R.Tensor((2, 3), "int8")'), r"the function returns R\.Tensor\(\(2, n\)", None),
         (of_body('return metadata["relax.expr.Constant"][0]'), "leaves out its constants", "metadata"),
         (of_body("with R.dataflow():", f"    y = {CALL}", "return x"), r"ends with R\.output", None),
-        (of_body("with R.dataflow():", f"    y = {CALL}", "    R.output(x)", "return x"), "x is not assigned in this block", "x"),
+        (of_body("with R.dataflow():", f"    y = {CALL}", "    R.output(x)", "return x"),
+         "x is not assigned in this block", "x"),
         (of_body("with R.dataflow():", f"    y = {CALL}", f"    z = {CALL}", "    R.output(z)", "return y"),
          "y is not seen outside its dataflow block", "y"),
         (of_body("with R.dataflow():", "    with R.dataflow():", "        R.output()", "    R.output()", "return x"),
@@ -167,7 +168,7 @@ def test_the_broken_binding_is_drawn_on_the_script():
     module = of([X], bound(call("twice", (X,), info(2, 4))))
     with pytest.raises(WellformedError, match=r"\^\^\^\^  twice takes Y\.shape\[1\] = 3, got 4") as caught:
         relax.wellformed_graph(module)
-    assert 'y = R.call_tir(cls.twice, (x,), R.Tensor((2, 4), "float32"))' in str(caught.value)
+    assert 'y = R.call_tir(cls.twice, (x,), out_sinfo=R.Tensor((2, 4), dtype="float32"))' in str(caught.value)
 
 
 def test_a_result_that_the_function_does_not_announce_is_refused():
@@ -301,9 +302,9 @@ def packed():
 
 def test_a_name_that_nobody_registered_is_refused():
     module = packed_module()
-    with pytest.raises(MlcrefError, match="'errors.packed', which is neither a function of the module nor registered"):
+    with pytest.raises(MlcrefError, match=r"'errors\.packed', which is neither a function of the module"):
         VirtualMachine(compile_module(module))
-    with pytest.raises(OracleError, match="'errors.packed' is neither a tensor program of the module nor registered"):
+    with pytest.raises(OracleError, match=r"'errors\.packed' is neither a tensor program of the module nor registered"):
         interpret_graph(module, np.zeros((2, 3), "float32"))
 
 
@@ -343,4 +344,4 @@ def test_unknown_entries_are_named():
 
 def test_a_tuple_has_only_its_fields():
     with pytest.raises(TypeMismatch, match="a tuple of 1 fields has no field 1"):
-        graph.TupleGetItem(graph.Tuple((X,)), 1).struct_info  # noqa: B018
+        graph.TupleGetItem(graph.Tuple((X,)), 1).struct_info

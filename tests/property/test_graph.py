@@ -131,7 +131,8 @@ class Builder:
         name = self.pick(list(programs()))
         a = self.operand()
         m, n = shape_of(a)
-        partner = {"add": lambda s: same(s, (m, n)), "stack": lambda s: same(s, (m, n)), "matmul": lambda s: same(s[:1], (n,))}
+        alike = {"add": lambda s: same(s, (m, n)), "matmul": lambda s: same(s[:1], (n,))}
+        partner = {**alike, "stack": alike["add"]}
         b = self.operand(partner[name]) if name in partner else None
         if name in partner and b is None:
             return
@@ -142,7 +143,8 @@ class Builder:
         args = (a,) if b is None else (a, b)
         result = infos if len(infos) > 1 else infos[0]
         if name == "shift":
-            self.bind(graph.call_tir(GlobalVar(name), args, result, graph.ShapeExpr([self.pick([*self.dims, m + n * 2])])))
+            amount = graph.ShapeExpr([self.pick([*self.dims, m + n * 2])])
+            self.bind(graph.call_tir(GlobalVar(name), args, result, amount))
         elif self.pick([True, False]):
             self.bind(graph.call_dps_packed(name, args, result))
         else:

@@ -86,7 +86,7 @@ def main(A: T.Buffer(({m}, {n}), "{t}"), C: T.Buffer(({m},), "{t}"), D: T.Buffer
 
 TEMPLATES = [MATMUL_RELU, CHAIN, PADDED_SUM, ROW_MAX]
 SIGNED = ["float32", "float64", "int8", "int32", "int64"]
-SIZES = st.sampled_from([1, 2, 3, 4, 5, 8, 12, 16, 17])
+SIZES = st.sampled_from([16, 8, 12, 4, 17, 5, 3, 2, 1])
 Draw = Callable[[Any], Any]
 
 
@@ -103,9 +103,14 @@ def steps(sch: Schedule, draw: Draw) -> None:
     if not loops:
         return
     loop = loops[draw(st.integers(0, len(loops) - 1))]
-    kind = draw(st.sampled_from(["split", "split", "fuse", "reorder", "parallel", "vectorize", "unroll", "bind", "decompose"]))
+    kind = draw(st.sampled_from(["split", "fuse", "reorder", "parallel", "inner", "inner", "unroll", "bind", "decompose"]))
     if kind == "split":
         sch.split(loop, [None, draw(st.integers(1, 6))])
+    elif kind == "inner":
+        inner = sch.split(loop, [None, draw(st.sampled_from([2, 3, 4, 8]))])[-1]
+        if draw(st.booleans()):
+            sch.reorder(*loops[loops.index(loop) + 1 :], inner)
+        draw(st.sampled_from([sch.vectorize, sch.vectorize, sch.unroll]))(inner)
     elif kind == "fuse":
         sch.fuse(*loops[:2])
     elif kind == "reorder":
@@ -152,15 +157,23 @@ def assert_same(got: list[np.ndarray], want: list[np.ndarray], where: str, func:
 @given(programs(), st.integers(0, 99))
 def test_every_pass_keeps_the_meaning(func: PrimFunc, seed: int) -> None:
     arrays = inputs(func, seed)
-    want = results(lambda *xs: interpret(func, *xs), arrays)
+    try:
+        want = results(lambda *xs: interpret(func, *xs), arrays)
+    except UnsupportedError:  # a reduction over threads into memory of each thread
+        return
 
     def check(name: str, lowered: PrimFunc) -> None:
-        assert_same(results(lambda *xs: interpret(lowered, *xs), arrays), want, name, func)
+        try:
+            got = results(lambda *xs: interpret(lowered, *xs), arrays)
+        except UnsupportedError:  # thread axes in a form that the oracle leaves open; they are gone after one more pass
+            assert name == "lower_blocks"
+            return
+        assert_same(got, want, name, func)
 
     try:
         lower(func, Target("cython"), after=check)
     except UnsupportedError as error:
-        assert error.rule == "lower.threads", error
+        assert error.rule in ("lower.threads", "lower.collective"), error
 
 
 @pytest.mark.skipif(why_no_compiler() is not None, reason="no C compiler")

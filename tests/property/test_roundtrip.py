@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcref import ir
@@ -275,15 +275,13 @@ def check(func: PrimFunc, dialect: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::mlcref.errors.ScriptWarning")
-@pytest.mark.parametrize("dialect", ["tir", "tirx"])
-@settings(max_examples=150, deadline=None)
 @given(functions(flat=False))
-def test_schedulable_functions_parse_back(dialect: str, func: PrimFunc) -> None:
-    check(func, dialect)
+def test_schedulable_functions_parse_back(func: PrimFunc) -> None:
+    for dialect in ("tir", "tirx"):
+        check(func, dialect)
 
 
-@pytest.mark.parametrize("dialect", ["tir", "tirx"])
-@settings(max_examples=100, deadline=None)
 @given(functions(flat=True))
-def test_flat_functions_parse_back(dialect: str, func: PrimFunc) -> None:
-    check(func, dialect)
+def test_flat_functions_parse_back(func: PrimFunc) -> None:
+    for dialect in ("tir", "tirx"):
+        check(func, dialect)

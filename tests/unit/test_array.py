@@ -112,6 +112,8 @@ def test_other_devices_are_refused():
         empty(2, device=Device("cuda"))
     with pytest.raises(UnsupportedError, match="no arrays on device cuda:0"):
         tensor([1.0]).copyto(Device("cuda"))
+    with pytest.raises(UnsupportedError, match="no arrays on device cuda:0"):
+        Device("cuda").sync()
 
 
 @pytest.mark.parametrize("source", ["text", [None], 1j])

@@ -7,10 +7,20 @@ import pytest
 
 from mlcref import relax
 from mlcref.errors import CallError, TypeMismatch, UnsupportedError
-from mlcref.ir import GlobalVar, IRModule, Var, first_difference, graph, structural_equal
+from mlcref.interp.graph import HostTensor, interpret_graph
+from mlcref.ir import (
+    GlobalVar,
+    IRModule,
+    Var,
+    first_difference,
+    graph,
+    register_global_func,
+    remove_global_func,
+    structural_equal,
+)
 from mlcref.ir.shapes import evaluate, match_arguments
 from mlcref.relax.lower_graph import lower_graph
-from mlcref.runtime.array import tensor
+from mlcref.runtime.array import NDArray, tensor
 from mlcref.runtime.vm import Allocate, GetField, Invoke, LoadConstant, MakeShape, MakeTuple
 from mlcref.script import from_source
 
@@ -225,8 +235,7 @@ def test_a_standalone_function_is_parsed_at_once():
     @R.function
     def double(x: R.Tensor((1, "n"), "float32")) -> R.Tensor((1, "n"), "float32"):
         n = T.int64()
-        y = R.call_dps_packed("env.double", (x, R.const(2.0)), R.Tensor((1, n), "float32"))
-        return y
+        return R.call_dps_packed("env.double", (x, R.const(2.0)), R.Tensor((1, n), "float32"))
 
     assert isinstance(double, relax.Function)
     assert [var.name for var in double.shape_vars()] == ["n"]
@@ -268,6 +277,38 @@ def main(x: R.Tensor(("n * 2",), "int32"), y: R.Tensor(("n",), "int32")):
     assert (code[2].name, code[2].packed, code[2].args) == ("halves", False, (0, 2, 3))
     assert (code[7].name, code[7].packed) == ("add", True)
     assert [constant.tolist() for constant in constants] == [[1]]
+
+
+# The oracle
+
+
+def test_the_oracle_runs_tensor_programs_and_registered_functions():
+    mod = module_of("""
+@R.function
+def main(x: R.Tensor((2, "n"), "float32")):
+    cls = Module
+    n = T.int64()
+    t = R.call_dps_packed("graph.transpose", (x,), R.Tensor((n, 2), "float32"))
+    y = R.call_tir(cls.twice, (R.const([[1, 2, 3], [4, 5, 6]], "float32"),), R.Tensor((2, 3), "float32"))
+    return (t, y)
+""")
+    seen = []
+
+    def transpose(x, out):
+        seen.append(type(x))
+        assert np.isnan(np.asarray(out)).all()
+        np.from_dlpack(out)[...] = x.numpy().T
+
+    x = np.arange(8, dtype="float32").reshape(2, 4)
+    register_global_func("graph.transpose", transpose, override=True)
+    try:
+        for as_tensor in ({}, {"as_tensor": NDArray}):
+            t, y = interpret_graph(mod, tensor(x), **as_tensor)
+            assert np.array_equal(t, x.T)
+            assert y.tolist() == [[2, 4, 6], [8, 10, 12]]
+    finally:
+        remove_global_func("graph.transpose")
+    assert seen == [HostTensor, NDArray]
 
 
 # BindParams

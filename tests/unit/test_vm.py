@@ -179,7 +179,8 @@ def test_only_the_host_runs_programs():
 
 def test_programs_print():
     vm = machine(
-        LoadConstant(1, 0), Allocate(2, (N, info(4).shape[0]), "float32"), MakeShape(3, (N,)), Invoke("scale", False, (0, 2), (N,)),
+        LoadConstant(1, 0), Allocate(2, (N, info(4).shape[0]), "float32"), MakeShape(3, (N,)),
+        Invoke("scale", False, (0, 2), (N,)),
         MakeTuple(4, (2, 3)), GetField(5, 4, 0), result=5, constants=(np.zeros(1),),
     )  # fmt: skip
     assert vm.executable.as_text() == "\n".join([

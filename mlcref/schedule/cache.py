@@ -1,0 +1,398 @@
+"""Copies of buffers in other memory: cache_read, cache_write.
+
+A copy goes to the lowest place around both the writer and the first reader, and copies there exactly what the writer
+writes in an iteration of the loops around that place. Anything larger would copy elements over that another iteration
+has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlcref.arith import Span, linear
+from mlcref.ir import (
+    BlockRealize,
+    Buffer,
+    BufferLoad,
+    BufferRegion,
+    BufferStore,
+    IterVar,
+    PrimFunc,
+    Range,
+    SeqStmt,
+    Stmt,
+    Token,
+    Var,
+    children_of,
+    const,
+    index,
+    make_block,
+    replace,
+    replace_at,
+    replace_block,
+    replace_buffers,
+    seq,
+    unique_name,
+)
+from mlcref.schedule.dataflow import check_races, check_scope, uses_of
+from mlcref.schedule.dependence import reduce_loops
+from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
+from mlcref.schedule.nest import Spans, contains, iterator_domain, needed, needed_by_all, nest, ranges_at, written
+from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
+
+SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
+"""First parts of the names of storage scopes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFacts:
+    """The scope block, the buffer and its cache, the new nest, its place, and the blocks that use the cache instead."""
+
+    scope: Token
+    buffer: Buffer
+    cache: Buffer
+    copy: Stmt
+    token: Token
+    beside: Stmt
+    after: bool
+    users: tuple[Token, ...]
+
+
+def build_cache(func: PrimFunc, facts: CacheFacts) -> Result:
+    """The copy in its place, the users on the cache, the cache allocated by the scope."""
+    pair = (facts.beside, facts.copy) if facts.after else (facts.copy, facts.beside)
+    func = replace_at(func, {facts.beside: seq(*pair)})
+    where = index(func).blocks
+    func = replace_at(func, {where[t]: replace_buffers(where[t], {facts.buffer: facts.cache}) for t in facts.users})
+    scope = index(func).blocks[facts.scope].block
+    return replace_block(func, facts.scope, replace(scope, alloc_buffers=(*scope.alloc_buffers, facts.cache))), (
+        facts.token,
+    )
+
+
+def _region(func: PrimFunc, name: str, realize: BlockRealize, wanted: int | str | Buffer, kind: str) -> BufferRegion:
+    """The access that the caller means: by position, by the buffer's name, or by the buffer (P1)."""
+    regions = realize.block.reads if kind == "read" else realize.block.writes
+    for position, region in enumerate(regions):
+        if wanted == position if isinstance(wanted, int) else wanted is region.buffer or wanted == region.buffer.name:
+            return region
+    known = ", ".join(f"{i}: {r.buffer.name}" for i, r in enumerate(regions)) or "none"
+    what = f"block {realize.block.name} has no {kind} access {wanted!r}"
+    raise refusal(func, f"{name}.P1", what, [(realize, "this block")], f"its {kind}s: {known}")
+
+
+def _cache_buffer(func: PrimFunc, name: str, buffer: Buffer, storage_scope: str) -> Buffer:
+    """A compact buffer like ``buffer`` in another scope (P2)."""
+    if storage_scope.partition(".")[0] not in SCOPES:
+        what = f"there is no storage scope {storage_scope!r}"
+        raise refusal(func, f"{name}.P2", what, hint=f"one of {', '.join(SCOPES)}, or one of them with a suffix")
+    used = {b.name for realize in index(func).blocks.values() for b in realize.block.alloc_buffers}
+    used |= {b.name for b in func.buffers}
+    label = unique_name(f"{buffer.name}_{storage_scope.replace('.', '_')}", used)
+    return Buffer(label, buffer.shape, buffer.type, storage_scope)
+
+
+def _consumers(
+    func: PrimFunc, name: str, scope: BlockRealize, buffer: Buffer, named: Sequence[Token | str] | None
+) -> list[BlockRealize]:
+    """The blocks of the scope that are meant to use the cache: those named, or (None) all readers (P4)."""
+    readers = [b for b, _ in uses_of(child_blocks(scope), buffer)]
+    if named is None:
+        return readers
+    chosen = [b for b in readers if b.block.token in named or b.block.name in named]
+    if len(chosen) != len(set(named)):
+        what = f"not every consumer block that is given reads {buffer.name}"
+        marks = [(b, "reads it") for b in readers]
+        raise refusal(func, f"{name}.P4", what, marks, f"readers: {', '.join(b.block.name for b in readers) or 'none'}")
+    return chosen
+
+
+def _site(func: PrimFunc, scope: BlockRealize, writer: BlockRealize, reader: BlockRealize | None) -> Stmt:
+    """The statement with the writer in it after which the copy goes: a part of the lowest sequence that also holds the
+    first reader, or a part of the scope's body."""
+    above_reader = set() if reader is None else set(index(func).above(reader))
+    part: Stmt = writer
+    for up in index(func).above(writer):
+        if up is scope or (up in above_reader and isinstance(up, SeqStmt)):
+            return part
+        if not (isinstance(up, SeqStmt) and up is scope.block.body):
+            part = up
+    return part
+
+
+def _copy(func: PrimFunc, source: Buffer, target: Buffer, spans: Spans, beside: Stmt) -> tuple[Stmt, Token]:
+    """Loops that copy ``spans`` from one buffer to the other, one block instance per element."""
+    items = [
+        IterVar(Var(f"v{d}", extent.dtype), Range(const(0, extent.dtype), extent), "spatial")
+        for d, extent in enumerate(source.shape)
+    ]
+    point = tuple([item.var for item in items])
+    cache = target if target.name.startswith(source.name + "_") else source
+    name = unique_name(cache.name, {realize.block.name for realize in index(func).blocks.values()})
+    region = tuple([Range(v, const(1, v.type)) for v in point])
+    block = make_block(
+        name,
+        BufferStore(target, BufferLoad(source, point), point),
+        iter_vars=items,
+        reads=[BufferRegion(source, region)],
+        writes=[BufferRegion(target, region)],
+    )
+    want = dict(enumerate(spans))
+    return nest(BlockRealize((), (), block), want, ranges_at(func, beside), units=True, exact=True), block.token
+
+
+def _first(func: PrimFunc, blocks: Sequence[BlockRealize]) -> BlockRealize | None:
+    order = index(func).order
+    return min(blocks, key=lambda b: order[b], default=None)
+
+
+def plan_cache_read(
+    func: PrimFunc,
+    block: Token,
+    read_buffer_index: int | str | Buffer,
+    storage_scope: str,
+    consumer_blocks: list[Token] | None = None,
+) -> CacheFacts:
+    """Copy a buffer that the block reads into a new one in ``storage_scope``, and let its readers in the scope (or only
+    ``consumer_blocks``) read the copy. Returns the copy block.
+
+    ``for i: B[i] = A[i] * 2`` → cache_read(B, 0, "local") →
+    ``for ax0: A_local[ax0] = A[ax0]`` and ``for i: B[i] = A_local[i] * 2``
+
+    ``read_buffer_index`` is a position in the block's reads, a buffer's name, or a buffer. A buffer that no block of
+    the scope writes is copied at the front of the scope, in full.
+
+    Source: TVM ``cache_read``.
+    """
+    name = "cache_read"
+    realize = block_of(func, block)
+    scope = check_scope(func, f"{name}.P3", realize)
+    buffer = _region(func, name, realize, read_buffer_index, "read").buffer
+    cache = _cache_buffer(func, name, buffer, storage_scope)
+    consumers = _consumers(func, name, scope, buffer, consumer_blocks)
+    writer = _only_writer(func, scope, buffer, consumers)
+    if writer is None:
+        beside, after = children_of(scope.block.body)[0], False
+        spans = _read_in_scope(func, scope, buffer, consumers)
+    else:
+        beside, after = _site(func, scope, writer, _first(func, consumers)), True
+        spans = _written_there(func, name, scope, writer, buffer, beside, f"{name}.P6")
+    copy, token = _copy(func, buffer, cache, spans, beside)
+    users = tuple([b.block.token for b in consumers])
+    facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
+    check_races(func, f"{name}.P7", build_cache(func, facts)[0], [(realize, "this block")])
+    return facts
+
+
+def _only_writer(
+    func: PrimFunc, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
+) -> BlockRealize | None:
+    """The one writer of the buffer in the scope, before all who shall read the copy (P4, P5)."""
+    order, inside = index(func).order, body_blocks(scope)
+    found = writers(child_blocks(scope), buffer)
+    if len(found) > 1:
+        names = " and ".join(b.block.name for b in found)
+        raise refusal(func, "cache_read.P5", f"{buffer.name} is written by {names}", [(b, "writes it") for b in found])
+    for consumer in consumers:
+        marks = [(consumer, f"reads {buffer.name}"), *((b, "writes it") for b in found)]
+        if consumer not in inside or consumer in found:
+            what = f"block {consumer.block.name} also writes {buffer.name}, or is in an init"
+            raise refusal(func, "cache_read.P4", what, marks)
+        if found and order[found[0]] > order[consumer]:
+            what = f"block {consumer.block.name} reads {buffer.name} before it is written"
+            raise refusal(func, "cache_read.P5", what, marks)
+    return found[0] if found else None
+
+
+def _read_in_scope(func: PrimFunc, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]) -> Spans:
+    """What the scope declares to read, when that is all that the consumers read; else the whole buffer."""
+    uses = [(b, region) for b in consumers for region in b.block.reads if region.buffer is buffer]
+    ranges = ranges_at(func, children_of(scope.block.body)[0])
+    for region in scope.block.reads:
+        if region.buffer is buffer:
+            spans = [_as_span(dimension) for dimension in region.region]
+            wanted = needed_by_all(func, uses, ())
+            return [s if contains(s, w, ranges) else None for s, w in zip(spans, wanted, strict=True)]
+    return [None] * len(buffer.shape)
+
+
+def _as_span(dimension: Range) -> Span | None:
+    extent = linear(dimension.extent, {}).number()
+    return None if extent is None else Span(linear(dimension.min, {}), 0, extent - 1)
+
+
+def _written_there(
+    func: PrimFunc, name: str, scope: BlockRealize, writer: BlockRealize, buffer: Buffer, beside: Stmt, rule: str
+) -> Spans:
+    """Exactly what the writer writes while the loops around the copy stand still; more is harmless where there are none
+    and nobody else can have written the buffer."""
+    around = {loop.loop_var for loop in loops_above(func, beside)}
+    region = next(r for r in writer.block.writes if r.buffer is buffer)
+    spans = written(func, writer, around) if len(writer.block.writes) == 1 else None
+    if spans is not None and all(_inside(writer, region, d, span) for d, span in enumerate(spans)):
+        return spans
+    if around or (name == "cache_write" and buffer not in scope.block.alloc_buffers):
+        what = f"what block {writer.block.name} writes before the copy is no known box of {buffer.name}"
+        raise refusal(func, rule, what, [(writer, f"writes {buffer.name}")])
+    return needed(func, writer, region, ())
+
+
+def _inside(writer: BlockRealize, region: BufferRegion, d: int, span: Span | None) -> bool:
+    """Does the span end where the writer's domain ends? It may stick out of the domain; the copy is cut at the buffer's
+    end, so the two must be one."""
+    form, extent = linear(region.region[d].min, {}), region.buffer.shape[d]
+    if span is None or not form.terms:
+        return True
+    for item in writer.block.iter_vars:
+        factor = form.terms.get(item.var)
+        domain = iterator_domain(item)
+        if factor is not None and domain is not None:
+            width = linear(region.region[d].extent, {}).number()
+            whole = linear(extent, {}).number()
+            if width is None or whole is None:
+                return False
+            first, last = form.constant, factor * domain.hi + form.constant + width - 1
+            return (first, last) == (0, whole - 1) or (not span.base.terms and first <= span.lo and span.hi <= last)
+    return False
+
+
+def plan_cache_write(
+    func: PrimFunc,
+    block: Token,
+    write_buffer_index: int | str | Buffer,
+    storage_scope: str,
+    consumer_blocks: list[Token] | None = None,
+) -> CacheFacts:
+    """Let the block write into a new buffer in ``storage_scope`` and copy that to the old one afterwards. Returns the
+    copy block. Readers go on reading the old buffer, except for ``consumer_blocks``, which read the new one.
+
+    ``for i: B[i] = A[i] * 2`` → cache_write(B, 0, "local") →
+    ``for i: B_local[i] = A[i] * 2`` and ``for ax0: B[ax0] = B_local[ax0]``
+
+    Source: TVM ``cache_write``.
+    """
+    name = "cache_write"
+    realize = block_of(func, block)
+    scope = check_scope(func, f"{name}.P3", realize)
+    region = _region(func, name, realize, write_buffer_index, "write")
+    buffer = region.buffer
+    cache = _cache_buffer(func, name, buffer, storage_scope)
+    readers = _later_readers(func, realize, scope, buffer)
+    consumers = [] if consumer_blocks is None else _consumers(func, name, scope, buffer, consumer_blocks)
+    beside = _site(func, scope, realize, _first(func, readers))
+    _check_finished(func, realize, beside)
+    spans = _written_there(func, name, scope, realize, buffer, beside, f"{name}.P6")
+    _check_covered(func, realize, scope, buffer, consumers)
+    copy, token = _copy(func, cache, buffer, spans, beside)
+    users = (realize.block.token, *(b.block.token for b in consumers))
+    facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, True, users)
+    check_races(func, f"{name}.P7", build_cache(func, facts)[0], [(realize, "this block")])
+    return facts
+
+
+def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer) -> list[BlockRealize]:
+    """The other blocks that read the buffer, all of them after the block, which is its only writer (P4, P5)."""
+    order, name = index(func).order, realize.block.name
+    others = [b for b in writers(child_blocks(scope), buffer) if b is not realize]
+    if others:
+        what = f"blocks {name} and {others[0].block.name} both write {buffer.name}"
+        raise refusal(func, "cache_write.P5", what, [(realize, "writes it"), (others[0], "writes it too")])
+    reads_itself = any(r.buffer is buffer for r in realize.block.reads)
+    if reads_itself or (any(i.iter_type == "reduce" for i in realize.block.iter_vars) and not is_reduction(realize)):
+        what = f"block {name} reads what {buffer.name} held before"
+        raise refusal(func, "cache_write.P5", what, [(realize, "reads and writes it")], "before decompose_reduction")
+    readers = [b for b, _ in uses_of(child_blocks(scope), buffer)]
+    for reader in readers:
+        if order[reader] < order[realize]:
+            what = f"block {reader.block.name} reads {buffer.name} before block {name} writes it"
+            raise refusal(func, "cache_write.P4", what, [(reader, "reads it"), (realize, "writes it")])
+    return readers
+
+
+def _check_finished(func: PrimFunc, realize: BlockRealize, beside: Stmt) -> None:
+    """No loop around the copy goes on with the block's reduction (P4)."""
+    around = {loop.loop_var for loop in loops_above(func, beside)}
+    if reduce_loops(realize) & around:
+        what = f"the reduction of block {realize.block.name} is not finished where a reader follows"
+        raise refusal(
+            func, "cache_write.P4", what, [(realize, "goes on outside"), (beside, "the copy would follow this")]
+        )
+
+
+def _check_covered(
+    func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
+) -> None:
+    """Consumers of the cache read only what the block writes: the cache has nothing else (P8)."""
+    if buffer in scope.block.alloc_buffers:
+        return
+    made = written(func, realize, ())
+    for consumer, region in uses_of(consumers, buffer):
+        wanted = needed(func, consumer, region, ())
+        if made is None or not all(contains(m, w, {}) for m, w in zip(made, wanted, strict=True)):
+            what = f"block {consumer.block.name} reads more of {buffer.name} than block {realize.block.name} writes"
+            raise refusal(func, "cache_write.P8", what, [(consumer, "reads it"), (realize, "writes it")])
+
+
+def _draw(pick: Pick, func: PrimFunc, kind: str) -> dict[str, Any] | None:
+    """A block and one of its accesses."""
+    sites: list[tuple[Token, int]] = []
+    for token, realize in index(func).blocks.items():
+        regions = realize.block.reads if kind == "read" else realize.block.writes
+        if realize is not func.body:
+            sites += [(token, i) for i in range(len(regions))]
+    if not sites:
+        return None
+    token, position = pick(sites)
+    return {"block": token, f"{kind}_buffer_index": position, "storage_scope": pick(["global", "shared", "local"])}
+
+
+def draw_cache_read(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
+    """A block and one of the buffers that it reads."""
+    return _draw(pick, func, "read")
+
+
+def draw_cache_write(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
+    """A block and one of the buffers that it writes."""
+    return _draw(pick, func, "write")
+
+
+_COMMON = {
+    "P1": "the block has the access",
+    "P2": "the storage scope is known",
+    "P3": "the block is in the body of its scope, where there are only loops and blocks",
+    "P6": "what is written before the copy is a known box",
+    "P7": "no concurrent loop gets conflicting iterations",
+}
+CACHE_READ = register(
+    Primitive(
+        "cache_read",
+        {
+            **_COMMON,
+            "P4": "the consumers read the buffer, do not write it, and are in the body of the scope",
+            "P5": "the buffer has one writer in the scope at most, before the consumers",
+        },
+        plan_cache_read,
+        build_cache,
+        draw_cache_read,
+        returns="one",
+        attributes=("storage_scope",),
+    )
+)
+CACHE_WRITE = register(
+    Primitive(
+        "cache_write",
+        {
+            **_COMMON,
+            "P4": "readers come after the block and after its reduction",
+            "P5": "the block is the only writer of the buffer, and does not read it",
+            "P8": "consumers of the cache read only what the block writes",
+        },
+        plan_cache_write,
+        build_cache,
+        draw_cache_write,
+        returns="one",
+        attributes=("storage_scope",),
+    )
+)

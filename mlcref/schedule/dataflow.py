@@ -1,0 +1,174 @@
+"""What every primitive that moves or makes blocks asks of the program around them.
+
+Such a primitive works inside one scope: the body of a block that holds nothing but loops and blocks. A block that is
+moved is complete (spatial iterators only) or a reduction with its init, and is the only block of the scope that writes
+its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlcref.arith import uses_any
+from mlcref.ir import BlockRealize, Buffer, BufferRegion, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index
+from mlcref.ir.index import stmt_children
+from mlcref.schedule.dependence import carried_conflict, is_private, reduce_loops, separated
+from mlcref.schedule.find import (
+    blocks_below,
+    body_blocks,
+    child_blocks,
+    is_reduction,
+    loops_above,
+    readers,
+    scope_of,
+    writers,
+)
+from mlcref.schedule.nest import starts_at_zero
+from mlcref.schedule.table import refusal
+
+CONCURRENT = ("parallel", "vectorized", "thread_binding")
+
+
+def check_scope(func: PrimFunc, rule: str, realize: BlockRealize) -> BlockRealize:
+    """The scope of a block; refuses the root block, blocks in an init, and scopes with statements outside blocks."""
+    name = realize.block.name
+    if realize is func.body:
+        raise refusal(func, rule, "the root block has no scope", [(realize, "the root block")])
+    scope = scope_of(func, realize)
+    if realize not in body_blocks(scope):
+        raise refusal(func, rule, f"block {name} is in the init of block {scope.block.name}", [(realize, "in an init")])
+    stray = _stray(scope.block.body)
+    if stray is not None:
+        what = f"around block {name} there is more than loops and blocks"
+        raise refusal(func, rule, what, [(stray, "outside the blocks"), (realize, "this block")])
+    if scope.block.match_buffers:
+        raise refusal(
+            func, rule, f"block {scope.block.name} gives a buffer a second name", [(scope, "match_buffer here")]
+        )
+    loops = {loop.loop_var for loop in loops_above(func, realize)}
+    if uses_any(realize.block, loops):
+        raise refusal(
+            func, rule, f"block {name} uses a loop variable around it other than by its bindings", [(realize, "here")]
+        )
+    return scope
+
+
+def _stray(stmt: Stmt) -> Stmt | None:
+    if isinstance(stmt, BlockRealize):
+        return None
+    if not isinstance(stmt, For | SeqStmt):
+        return stmt
+    return next((found for part in stmt_children(stmt) if (found := _stray(part)) is not None), None)
+
+
+def check_movable(func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize) -> BufferRegion:
+    """The one output of a complete or reduction block; refuses any other block."""
+    block = realize.block
+    marks = [(realize, "this block")]
+    for item in block.iter_vars:
+        if item.iter_type not in ("spatial", "reduce") or not starts_at_zero(item):
+            what = f"{item.var.name} of block {block.name} is {item.iter_type} or does not start at 0"
+            raise refusal(func, rule, what, [(item, "this iterator")])
+    if len(block.writes) != 1:
+        raise refusal(func, rule, f"block {block.name} writes {len(block.writes)} buffers, not one", marks)
+    output = block.writes[0]
+    if any(item.iter_type == "reduce" for item in block.iter_vars) and not is_reduction(realize):
+        what = f"block {block.name} updates {output.buffer.name} and has no init"
+        raise refusal(func, rule, what, marks, "before decompose_reduction, or with the block that is not reduced")
+    if any(region.buffer is output.buffer for region in block.reads):
+        raise refusal(func, rule, f"block {block.name} reads what it writes, {output.buffer.name}", marks)
+    for other in writers(child_blocks(scope), output.buffer):
+        if other is not realize:
+            what = f"blocks {block.name} and {other.block.name} both write {output.buffer.name}"
+            raise refusal(func, rule, what, [(realize, "writes it"), (other, "writes it too")])
+    return output
+
+
+def input_writers(
+    func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize
+) -> list[tuple[BufferRegion, BlockRealize]]:
+    """The writer of each buffer that the block reads (none: it comes from outside); refuses more than one, or a later
+    one.
+    """
+    order, found = index(func).order, []
+    for region in realize.block.reads:
+        others = [b for b in writers(child_blocks(scope), region.buffer) if b is not realize]
+        marks = [(realize, f"reads {region.buffer.name}"), *((b, f"writes {region.buffer.name}") for b in others)]
+        if len(others) > 1:
+            what = f"{region.buffer.name}, read by block {realize.block.name}, is written by {len(others)} blocks"
+            raise refusal(func, rule, what, marks)
+        if others and order[others[0]] > order[realize]:
+            what = (
+                f"block {realize.block.name} reads {region.buffer.name} before block {others[0].block.name} writes it"
+            )
+            raise refusal(func, rule, what, marks)
+        found += [(region, other) for other in others]
+    return found
+
+
+def uses_of(blocks: Sequence[BlockRealize], buffer: Buffer) -> list[tuple[BlockRealize, BufferRegion]]:
+    """The blocks that read a buffer, with the regions."""
+    return [(b, region) for b in readers(blocks, buffer) for region in b.block.reads if region.buffer is buffer]
+
+
+def shared_loops(func: PrimFunc, a: Stmt, b: Stmt) -> set[Var]:
+    """Variables of the loops, inside the scope, around both statements."""
+    around = {loop.loop_var for loop in loops_above(func, a)}
+    return around & {loop.loop_var for loop in loops_above(func, b)}
+
+
+def keeps_contents(buffer: Buffer, blocks: Sequence[BlockRealize], loops: set[Var]) -> bool:
+    """Does an allocated buffer keep its contents from one iteration of ``loops`` to the next, because one of them feeds
+    a reduce iterator of a block that uses it?
+    """
+    users = [b for b in blocks if any(r.buffer is buffer for r in (*b.block.reads, *b.block.writes))]
+    return any(reduce_loops(user) & loops for user in users)
+
+
+def choose_position(func: PrimFunc, rule: str, loop: For, low: int, high: int, wanted: int) -> int:
+    """The place among the statements of a loop: -1 the last possible, -2 the first possible, else the given one."""
+    if wanted in (-1, -2):
+        return high if wanted == -1 else low
+    if not low <= wanted <= high:
+        what = f"index {wanted} is not between {low} and {high}, where producers come before and consumers after"
+        raise refusal(func, rule, what, [(loop, "the loop")])
+    return wanted
+
+
+def positions(loop: For, blocks: Sequence[BlockRealize]) -> list[int]:
+    """Positions of the statements directly in a loop that hold one of ``blocks``."""
+    wanted = set(blocks)
+    return [i for i, part in enumerate(children_of(loop.body)) if wanted & set(blocks_below(part))]
+
+
+def insert(loop: For, position: int, stmt: Stmt) -> tuple[Stmt, ...]:
+    """The statements of a loop with one more at ``position``."""
+    parts = children_of(loop.body)
+    return (*parts[:position], stmt, *parts[position:])
+
+
+# ---- loops whose iterations run at once
+
+
+def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[Any, str]]) -> None:
+    """Refuse when a concurrent loop without conflicts in ``func`` has one in ``new``."""
+    before = index(func).loops
+    for var, loop in index(new).loops.items():
+        if loop.kind in CONCURRENT and (var not in before or _race(func, before[var]) is None):
+            text = _race(new, loop)
+            if text is not None:
+                raise refusal(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
+
+
+def _race(func: PrimFunc, loop: For) -> str | None:
+    """Why iterations of a loop may conflict; None when they provably do not."""
+    conflict = carried_conflict(func, [loop])
+    if conflict is not None:
+        return conflict.text
+    for realize in blocks_below(loop):
+        for region in realize.block.writes:
+            if not is_private(func, loop, region.buffer) and not separated(func, [loop], [(realize, region)]):
+                name = loop.loop_var.name
+                return f"iterations of {name} would all write {region.buffer.name} in block {realize.block.name}"
+    return None
