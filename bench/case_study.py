@@ -1,7 +1,9 @@
-"""The 128×128 matmul with relu of the course's case study: unscheduled, scheduled, and the same loops written by hand in C.
+"""The 128×128 matmul with relu of the course's case study: unscheduled, scheduled, and the same loops written by hand
+in C.
 
-``python bench/case_study.py`` prints medians of interleaved runs, so that other load on the machine hits all forms alike, and exits
-with 1 when the unscheduled program takes more than 1.2 times as long as the C loops, or the schedule gains less than a factor of 3.
+``python bench/case_study.py`` prints medians of interleaved runs, so that other load on the machine hits all forms
+alike, and exits with 1 when the unscheduled program takes more than 1.2 times as long as the C loops, or the schedule
+gains less than a factor of 3.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from mlcref.script import from_source
 RUNS = 21
 SECONDS_PER_RUN = 0.01
 
-PROGRAM = '''
+PROGRAM = """
 from mlcref.script import tir as T
 
 @T.prim_func
@@ -42,7 +44,7 @@ def mm_relu(A: T.Buffer((128, 128), "float32"), B: T.Buffer((128, 128), "float32
         with T.block("C"):
             vi, vj = T.axis.remap("SS", [i, j])
             C[vi, vj] = T.max(Y[vi, vj], T.float32(0))
-'''
+"""
 
 C_LOOPS = """
 static void mm_relu(float* restrict A, float* restrict B, float* restrict C) {
@@ -88,7 +90,11 @@ def c_loops() -> Launcher:
     address = cast(CDLL(str(library)).kernel, c_void_p).value
     assert address is not None
     shape = (128, 128)
-    params = [BufferParam("A", "float32", shape), BufferParam("B", "float32", shape), BufferParam("C", "float32", shape, written=True)]
+    params = [
+        BufferParam("A", "float32", shape),
+        BufferParam("B", "float32", shape),
+        BufferParam("C", "float32", shape, written=True),
+    ]
     return Launcher(address, params, "mm_relu")
 
 
@@ -107,7 +113,9 @@ def arguments() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return a, b, np.empty((128, 128), np.float32)
 
 
-def medians(functions: Mapping[str, Callable[..., None]], args: tuple[np.ndarray, ...], runs: int = RUNS) -> dict[str, float]:
+def medians(
+    functions: Mapping[str, Callable[..., None]], args: tuple[np.ndarray, ...], runs: int = RUNS
+) -> dict[str, float]:
     """Seconds per call of each function: the median of ``runs`` interleaved measurements."""
     numbers = {name: max(1, int(SECONDS_PER_RUN / seconds(f, args, 3))) for name, f in functions.items()}
     taken: dict[str, list[float]] = {name: [] for name in functions}
@@ -135,7 +143,8 @@ def main() -> int:
         np.testing.assert_allclose(args[2], want, rtol=1e-4, err_msg=name)
     result = medians(functions, args)
     for name, value in result.items():
-        print(f"{name:24s} {value * 1e3:8.3f} ms  {2 * 128**3 / value / 1e9:7.2f} Gflop/s  {result['C loops'] / value:6.2f} × C loops")
+        speed, ratio = 2 * 128**3 / value / 1e9, result["C loops"] / value
+        print(f"{name:24s} {value * 1e3:8.3f} ms  {speed:7.2f} Gflop/s  {ratio:6.2f} × C loops")
     overhead = result["unscheduled"] / result["C loops"]
     gain = result["unscheduled"] / result["scheduled, factor 4"]
     print(f"unscheduled / C loops = {overhead:.2f} (at most 1.2), unscheduled / scheduled = {gain:.1f} (at least 3)")

@@ -15,7 +15,7 @@ from typing import Any
 from mlcref.arith.interval import Domain
 from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Opaque, Quotient, Remainder, term
 from mlcref.arith.simplify import Simplifier
-from mlcref.ir import LT, Const, Expr, Var
+from mlcref.ir import LT, Const, Expr, Var, variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,16 @@ class _Reader:
         self.simplifier = Simplifier(dom)
         self.fused: dict[Any, tuple[Row, int]] = {}
         self.bounded: list[tuple[Linear, Var]] = []
-        known = [self.learn(condition) for condition in predicate if not self.simplifier.proved(condition)]
+        open_conditions = [c for c in predicate if not self.simplifier.proved(c)]
+        inner_first = sorted(open_conditions, key=lambda c: len(variables(c)))
+        known = [self.learn(condition) for condition in inner_first]
         self.understood = all(known)
 
     def learn(self, condition: Expr) -> bool:
         """Of ``sum < n``: the sum is a source of its own, with n values. False for any other condition."""
         if not isinstance(condition, LT) or condition.a.dtype not in INDEX_TYPES:
             return False
-        form, n = self.simplifier.linear(condition.a), self.simplifier.linear(condition.b).number()
+        form, n = self.gather(self.simplifier.linear(condition.a)), self.simplifier.linear(condition.b).number()
         row = self.digits(form) if not form.constant and len(form.terms) > 1 else None
         total = tile(row) if row else None
         if n is not None and row and total is not None and 0 < n <= total and all(digit.scale > 0 for digit in row):

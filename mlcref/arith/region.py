@@ -75,7 +75,8 @@ def _relax_atom(atom: Atom, inner: Collection[Var], simplifier: Simplifier) -> t
     """The part of an atom that stays and an interval around the part that varies."""
     used = atom_variables(atom)
     if not any(var in inner for var in used):
-        return term(atom), Interval(0, 0)
+        fixed = simplifier.atom_bounds(atom)
+        return (term(atom), Interval(0, 0)) if fixed.single is None else (number(0), fixed)
     if isinstance(atom, Quotient) and not isinstance(atom, Remainder) and not all(var in inner for var in used):
         return _relax_quotient(atom, inner, simplifier)
     return number(0), simplifier.atom_bounds(atom)

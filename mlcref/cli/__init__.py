@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(Options(options.json, options.data, options.trials, options.oracle_images, options.seed))
     except MlcrefError as error:
-        Console(stderr=True).print(f"mlcref: {error}", markup=False, highlight=False)
+        Console(stderr=True).print(f"mlcref: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted")

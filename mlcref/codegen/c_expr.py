@@ -1,7 +1,8 @@
 """Scalar expressions as Cython text, in two readings.
 
-An **index** (of a buffer, a loop bound) is an exact integer: everything is ``int64_t`` and written with plain operators. A **value**
-has its data type: integers wrap, floats round, each operation in the type that the program gives it.
+An **index** (of a buffer, a loop bound) is an exact integer: everything is ``int64_t`` and written with plain
+operators. A **value** has its data type: integers wrap, floats round, each operation in the type that the program
+gives it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, And, Binary, Broadcast, Buffer, BufferLoad, Call, Cast, Compare, Const, Div, Expr, FloorDiv, FloorMod,
-    Let, Max, Min, Mod, Mul, Not, Or, Ramp, Select, Sub, Var, constant,
+    EQ, GE, GT, LE, LT, NE, Add, And, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, FloorDiv, FloorMod, Let, Max,
+    Min, Mod, Mul, Not, Or, Ramp, Select, Sub, Var, constant,
 )  # fmt: skip
-from mlcref.ir.index import Index
 
 _ATOM, _TERM, _SUM, _LOOSE = 3, 2, 1, 0
 Text = tuple[str, int]
@@ -55,7 +55,7 @@ class Expressions:
         if isinstance(expr, Var):
             return self._index_variable(expr)
         if type(expr) in _SYMBOLS:
-            return self._operator(expr, *_SYMBOLS[type(expr)], self._index)
+            return self._operator(expr, *_SYMBOLS[type(expr)], self._index, associative=isinstance(expr, Add))
         rule = _INDEX_RULES.get(type(expr))
         if rule is not None:
             return rule(self, expr)
@@ -67,11 +67,13 @@ class Expressions:
         name = self.names.of[var]
         return (name, _ATOM) if var in self.exact or var.type == "int64" else (f"<int64_t>{name}", _TERM)
 
-    def _operator(self, expr: Any, symbol: str, level: int, part: Callable[[Expr], Text]) -> Text:
+    def _operator(
+        self, expr: Any, symbol: str, level: int, part: Callable[[Expr], Text], associative: bool = False
+    ) -> Text:
         """``a symbol b`` with the parentheses that it needs; floating-point sums must not be regrouped."""
         a, b = part(expr.a), part(expr.b)
         left = a[0] if a[1] >= level else f"({a[0]})"
-        right = b[0] if b[1] > level else f"({b[0]})"
+        right = b[0] if b[1] > level or (associative and b[1] == level) else f"({b[0]})"
         return (f"{left} {symbol} {right}", level)
 
     def _index_division(self, expr: Any) -> Text:
@@ -121,7 +123,10 @@ class Expressions:
         rule = _VALUE_RULES.get(type(expr))
         if rule is None:
             raise UnsupportedError(
-                f"the Cython backend cannot write a {type(expr).__name__}", rule="codegen.expression", root=expr, marks=[(expr, "here")]
+                f"the Cython backend cannot write a {type(expr).__name__}",
+                rule="codegen.expression",
+                root=expr,
+                marks=[(expr, "here")],
             )
         return rule(self, expr)
 
@@ -178,7 +183,9 @@ class Expressions:
             return dt.is_integer(expr.type)
         if isinstance(expr, Var):
             return expr in self.exact
-        return isinstance(expr, Add | Sub | Mul | FloorDiv | FloorMod) and self.is_index(expr.a) and self.is_index(expr.b)
+        return (
+            isinstance(expr, Add | Sub | Mul | FloorDiv | FloorMod) and self.is_index(expr.a) and self.is_index(expr.b)
+        )
 
     def _logic(self, expr: Any) -> Text:
         """Both sides are evaluated: no branch, and nothing in the way of vectorisation."""
@@ -193,7 +200,10 @@ class Expressions:
 
     def _select(self, expr: Any) -> Text:
         name = self.prelude.selection(expr.dtype)
-        return (f"{name}({', '.join(self.value(p) for p in (expr.condition, expr.true_value, expr.false_value))})", _ATOM)
+        return (
+            f"{name}({', '.join(self.value(p) for p in (expr.condition, expr.true_value, expr.false_value))})",
+            _ATOM,
+        )
 
     def _cast(self, expr: Any) -> Text:
         inner = self.atom(self._value(expr.value))
@@ -207,7 +217,10 @@ class Expressions:
 
     def _load(self, expr: Any) -> Text:
         slot = self.slot(expr)
-        return (slot.name if slot else f"{self.names.of[expr.buffer]}[{self.address(expr.buffer, expr.indices)}]", _ATOM)
+        return (
+            slot.name if slot else f"{self.names.of[expr.buffer]}[{self.address(expr.buffer, expr.indices)}]",
+            _ATOM,
+        )
 
     def _call(self, expr: Any) -> Text:
         if expr.op == "if_then_else":
@@ -242,7 +255,7 @@ class Expressions:
         scaled = before if constant(extent) == 1 else (f"{self.atom(before)} * {self.atom(self._index(extent))}", _TERM)
         if this[0] == "0":
             return scaled
-        return (f"{scaled[0]} + {this[0] if this[1] > _SUM else f'({this[0]})'}", _SUM)
+        return (f"{scaled[0]} + {this[0] if this[1] >= _SUM else f'({this[0]})'}", _SUM)
 
 
 _INDEX_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
@@ -253,10 +266,10 @@ _INDEX_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
 
 _VALUE_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
     Const: Expressions._constant, Var: Expressions._variable, Div: Expressions._division, Mod: Expressions._division,
-    FloorDiv: Expressions._division, FloorMod: Expressions._division, Max: Expressions._extremum, Min: Expressions._extremum,
-    And: Expressions._logic, Or: Expressions._logic, Not: Expressions._not, Select: Expressions._select, Cast: Expressions._cast,
+    FloorDiv: Expressions._division, FloorMod: Expressions._division, Max: Expressions._extremum,
+    Min: Expressions._extremum,
+    And: Expressions._logic, Or: Expressions._logic, Not: Expressions._not, Select: Expressions._select,
+    Cast: Expressions._cast,
     Let: Expressions._let, BufferLoad: Expressions._load, Call: Expressions._call,
     **dict.fromkeys(_SYMBOLS, Expressions._arithmetic), **dict.fromkeys(_COMPARISONS, Expressions._comparison),
 }  # fmt: skip
-
-__all__ = ["Binary", "Broadcast", "Compare", "Expressions", "Index"]

@@ -11,18 +11,21 @@ from mlcref.ir import unique_name
 
 _FLOATS = {"float32": "float", "float64": "double"}
 _RESERVED = {
-    *keyword.kwlist, *keyword.softkwlist, "cdef", "cpdef", "ctypedef", "cimport", "include", "nogil", "gil", "noexcept", "void", "int",
-    "float", "double", "long", "short", "char", "bint", "unsigned", "signed", "size_t", "range", "prange", "threadid", "args", "NULL",
-    "sizeof", "struct", "union", "enum", "extern", "public", "readonly", "inline", "api", "DEF", "IF", "ELIF", "ELSE", "ADDRESSES",
-    "INFINITY", "NAN", "allocate", "release", "object", "str", "bytes", "list", "dict", "tuple", "set", "bool", "type", "len", "abs",
-    "min", "max", "sum", "pow", "round", "print", "id", "hash", "cython",
+    *keyword.kwlist, *keyword.softkwlist, "cdef", "cpdef", "ctypedef", "cimport", "include", "nogil", "gil",
+    "noexcept", "void", "int", "float", "double", "long", "short", "char", "bint", "unsigned", "signed", "size_t",
+    "range", "prange", "threadid", "args", "NULL", "sizeof", "struct", "union", "enum", "extern", "public",
+    "readonly", "inline", "api", "DEF", "IF", "ELIF", "ELSE", "ADDRESSES", "INFINITY", "NAN", "allocate", "release",
+    "object", "str", "bytes", "list", "dict", "tuple", "set", "bool", "type", "len", "abs", "min", "max", "sum",
+    "pow", "round", "print", "id", "hash", "cython",
 }  # fmt: skip
 
 
 def c_type(dtype: str) -> str:
-    """The C type of a scalar or vector of ``dtype``; a vector type is called as its data type. Bools are stored as one byte.
+    """The C type of a scalar or vector of ``dtype``; a vector type is called as its data type. Bools are stored as
+    one byte.
 
-    Raises ``UnsupportedError`` for data types that the generated code does not compute with (float16, bfloat16, float8).
+    Raises ``UnsupportedError`` for data types that the generated code does not compute with (float16, bfloat16,
+    float8).
 
     >>> c_type("float32"), c_type("int8"), c_type("float32x4"), c_type("bool")
     ('float', 'int8_t', 'float32x4', 'uint8_t')

@@ -1,6 +1,7 @@
 """Vector expressions as Cython text over GCC vector types.
 
-Vectors of one element type and length have ``+ - * /`` of their own; everything else is an inline C function of the prelude.
+Vectors of one element type and length have ``+ - * /`` of their own; everything else is an inline C function of the
+prelude.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mlcref import dtype as dt
-from mlcref.codegen.c_types import c_type, item_size, unsigned_type
+from mlcref.codegen.c_types import c_type, unsigned_type
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, Broadcast, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var, constant,
+    EQ, GE, GT, LE, LT, NE, Add, Broadcast, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var,
+    constant,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ class VectorExpressions:
         self.prelude = scalars.prelude
 
     def value(self, expr: Expr) -> str:
-        """A vector value; raises ``UnsupportedError`` for what has no vector form (the vectorize pass does not make such)."""
+        """A vector value; raises ``UnsupportedError`` for what has no vector form (the vectorize pass does not make
+        such).
+        """
         rule = _RULES.get(type(expr))
         if rule is None:
             raise UnsupportedError(
@@ -49,12 +53,15 @@ class VectorExpressions:
         return self.value(self.scalars.lets[expr]) if expr in self.scalars.lets else self.scalars.names.of[expr]
 
     def _arithmetic(self, expr: Any) -> str:
-        a, b, dtype = self.value(expr.a), self.value(expr.b), expr.dtype
-        symbol = _SYMBOLS[type(expr)]
+        symbol, dtype = _SYMBOLS[type(expr)], expr.dtype
         if dt.is_float(dtype):
             self.prelude.vector(dtype)
-            return f"({a} {symbol} {b})"
-        return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({a}, {b})"
+            return f"{self._operand(expr.a)} {symbol} {self._operand(expr.b)}"
+        return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({self.value(expr.a)}, {self.value(expr.b)})"
+
+    def _operand(self, expr: Expr) -> str:
+        text = self.value(expr)
+        return f"({text})" if type(expr) in _SYMBOLS else text
 
     def _wrapping(self, operation: str, symbol: str, dtype: str) -> str:
         """Integer arithmetic on the unsigned vectors of the same size, where overflow wraps."""
@@ -76,7 +83,9 @@ class VectorExpressions:
         return self.prelude.vector(f"int{parsed.bits}x{parsed.lanes}")
 
     def _select(self, expr: Any) -> str:
-        """A selection by a comparison of vectors, as one function of its four operands; by a scalar, one of two vectors."""
+        """A selection by a comparison of vectors, as one function of its four operands; by a scalar, one of two
+        vectors.
+        """
         kind, operand = self.prelude.vector(expr.dtype), expr.condition.a.dtype
         compared, mask = self.prelude.vector(operand), self._mask(operand)
         symbol = _COMPARISONS[type(expr.condition)]
@@ -117,7 +126,8 @@ class VectorExpressions:
     def _ramp(self, expr: Any) -> str:
         kind, element = self.prelude.vector(expr.dtype), c_type(expr.base.dtype)
         wide = unsigned_type(expr.base.dtype)
-        body = f"{kind} r; for (int i = 0; i < {expr.lanes}; i++) r[i] = ({element})(({wide})x0 + ({wide})x1 * ({wide})i); return r;"
+        lane = f"({element})(({wide})x0 + ({wide})x1 * ({wide})i)"
+        body = f"{kind} r; for (int i = 0; i < {expr.lanes}; i++) r[i] = {lane}; return r;"
         name = self.prelude.function(f"ramp_{expr.dtype}", kind, (element, element), body)
         return f"{name}({self.scalars.value(expr.base)}, {self.scalars.value(expr.stride)})"
 
@@ -128,5 +138,3 @@ _RULES: dict[type, Callable[[VectorExpressions, Any], str]] = {
     BufferLoad: VectorExpressions._load, Ramp: VectorExpressions._ramp,
     **dict.fromkeys(_SYMBOLS, VectorExpressions._arithmetic),
 }  # fmt: skip
-
-__all__ = ["VectorExpressions", "item_size"]

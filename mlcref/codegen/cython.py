@@ -1,7 +1,8 @@
 """Lowered programs as one Cython module: a kernel ``cdef void k(void** args) noexcept nogil`` per function.
 
-``args`` holds a pointer per parameter (to a buffer's first element, to a scalar's value), then one to the ``int64`` value of each
-symbolic dimension that is no scalar parameter. The body of a parallel loop is a function of its own: what it declares is private.
+``args`` holds a pointer per parameter (to a buffer's first element, to a scalar's value), then one to the ``int64``
+value of each symbolic dimension that is no scalar parameter. The body of a parallel loop is a function of its own:
+what it declares is private.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class KernelSource:
 def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, PrimFunc] | None = None) -> KernelSource:
     """One Cython text with a kernel for each of the lowered ``funcs``, under the names by which they will be called.
 
-    ``origins`` are the programs before lowering; their scripts go into the text as comments. Raises ``UnsupportedError`` for what
-    the backend cannot translate.
+    ``origins`` are the programs before lowering; their scripts go into the text as comments. Raises
+    ``UnsupportedError`` for what the backend cannot translate.
     """
     prelude, names = Prelude(), Names()
     chunks: list[str] = []
@@ -71,7 +72,9 @@ def _comment(script: str) -> str:
     return "\n".join(f"# {line}".rstrip() for line in script.strip().splitlines())
 
 
-def _kernel(symbol: str, func: PrimFunc, target: Target, prelude: Prelude, names: Names) -> tuple[KernelSpec, list[str]]:
+def _kernel(
+    symbol: str, func: PrimFunc, target: Target, prelude: Prelude, names: Names
+) -> tuple[KernelSpec, list[str]]:
     """The functions of one kernel, in the order in which Cython must see them, and how to call it."""
     extents = _ExtentNames(func)
     kernel, body = names.new(f"{symbol}_kernel"), names.new(f"{symbol}_body")
@@ -86,7 +89,9 @@ def _kernel(symbol: str, func: PrimFunc, target: Target, prelude: Prelude, names
 
 
 def call_spec(symbol: str, func: PrimFunc, *, kernel: str = "", parallel: bool = False) -> KernelSpec:
-    """How to call ``func``, before or after lowering; raises ``UnsupportedError`` for parameters that no array can be checked against."""
+    """How to call ``func``, before or after lowering; raises ``UnsupportedError`` for parameters that no array can be
+    checked against.
+    """
     extents = _ExtentNames(func)
     written = {node.buffer for node in walk(func.body) if isinstance(node, BufferStore)}
     params = tuple([_param(param, extents, written) for param in func.params])

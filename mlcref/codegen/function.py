@@ -10,21 +10,29 @@ from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Key, Slot
-from mlcref.codegen.storage import STACK_BYTES, element_count, free_names, in_registers, padded_count, shape_variables, static_bytes
+from mlcref.codegen.storage import (
+    STACK_BYTES,
+    element_count,
+    free_names,
+    in_registers,
+    padded_count,
+    shape_variables,
+    static_bytes,
+)
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Continue, Evaluate, For, IfThenElse, LetStmt, Ramp, SeqStmt, Stmt, Var, While,
-    any_node, constant,
+    AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Continue, Evaluate, For, IfThenElse, LetStmt, Ramp, SeqStmt,
+    Stmt, Var, While, constant,
 )  # fmt: skip
-from mlcref.ir.index import stmt_children
 from mlcref.lower.domains import loop_domain
+from mlcref.lower.jumps import leaves_loop
 
 
 class FunctionText:
     """Writes one function. ``threads`` is 1 inside a parallel loop, where further parallel loops are serial.
 
-    ``arguments`` are the buffers and variables that the function takes, in order; ``sizes`` the variables that the caller of the
-    kernel gives, on which the size of memory may depend.
+    ``arguments`` are the buffers and variables that the function takes, in order; ``sizes`` the variables that the
+    caller of the kernel gives, on which the size of memory may depend.
     """
 
     def __init__(self, name: str, prelude: Prelude, module_names: Names, *, threads: int, restrict: bool) -> None:
@@ -164,10 +172,15 @@ class FunctionText:
 
     def _parallel(self, stmt: For, name: str, span: str, depth: int) -> None:
         """The body becomes a function; each thread has its own slice of the body's workspaces."""
-        if any_node(stmt.body, Break | Continue) and _leaves(stmt.body):
+        if leaves_loop(stmt.body):
             raise _unsupported("a parallel loop cannot be left by break or continue", stmt)
         body = self._outlined(stmt)
-        given = [self._workspace_slice(item) if item in body.workspaces else self.names.of[item] for item in body.arguments]
+        given = []
+        for item in body.arguments:
+            if isinstance(item, Buffer) and item in body.workspaces:
+                given.append(self._workspace_slice(item))
+            else:
+                given.append(self.names.of[item])
         self.line(f'for {name} in prange({span}, num_threads={self.threads}, schedule="static"):', depth)
         self.line(f"{body.name}({', '.join(given)})", depth + 1)
 
@@ -185,8 +198,8 @@ class FunctionText:
     def _workspace_slice(self, buffer: Buffer) -> str:
         """The memory of one thread, from a block for all threads that is taken when the function starts."""
         name, count = self.names.name(buffer, buffer.name), padded_count(buffer, self.expressions)
-        self._heap(buffer, f"{self.threads} * ({count})")
-        return f"{name} + threadid() * ({count})"
+        self._heap(buffer, f"{self.threads} * {count}")
+        return f"{name} + threadid() * {count}"
 
     # ---- allocations
 
@@ -228,7 +241,7 @@ class FunctionText:
 
     def _heap_in_place(self, stmt: AllocBuffer, depth: int) -> None:
         """Memory whose size is known only here."""
-        if any_node(stmt.body, Break | Continue) and _leaves(stmt.body):
+        if leaves_loop(stmt.body):
             raise _unsupported(f"the memory of {stmt.buffer.name} cannot be left by break or continue", stmt)
         self.prelude.allocation()
         buffer, kind = stmt.buffer, c_type(stmt.buffer.type)
@@ -239,21 +252,13 @@ class FunctionText:
         self.line(f"release({name})", depth)
 
 
-def _leaves(stmt: Stmt) -> bool:
-    """Is there a break or continue in ``stmt`` that belongs to a loop around it?"""
-    if isinstance(stmt, Break | Continue):
-        return True
-    if isinstance(stmt, For | While):
-        return False
-    return any(_leaves(part) for part in stmt_children(stmt))
-
-
 def _unsupported(what: str, stmt: Stmt) -> UnsupportedError:
     return UnsupportedError(what, rule="codegen.statement", root=stmt, marks=[(stmt, "here")])
 
 
 _RULES: dict[type, Callable[[FunctionText, Any, int], None]] = {
-    SeqStmt: FunctionText._sequence, BufferStore: FunctionText._store, For: FunctionText._loop, IfThenElse: FunctionText._condition,
-    While: FunctionText._while, LetStmt: FunctionText._let, Evaluate: FunctionText._evaluate, AttrStmt: FunctionText._attribute,
-    AllocBuffer: FunctionText._allocation, Break: FunctionText._break, Continue: FunctionText._break,
+    SeqStmt: FunctionText._sequence, BufferStore: FunctionText._store, For: FunctionText._loop, IfThenElse:
+    FunctionText._condition, While: FunctionText._while, LetStmt: FunctionText._let, Evaluate:
+    FunctionText._evaluate, AttrStmt: FunctionText._attribute, AllocBuffer: FunctionText._allocation, Break:
+    FunctionText._break, Continue: FunctionText._break,
 }  # fmt: skip

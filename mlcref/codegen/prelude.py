@@ -23,11 +23,11 @@ _ALLOCATE = """static void* allocate(int64_t bytes) {
 }
 static void release(void* memory) { free(memory); }"""
 
-_SCALARS = {
-    "float": "float", "double": "double", "int8_t": "signed char", "int16_t": "short", "int32_t": "int", "int64_t": "long long",
-    "uint8_t": "unsigned char", "uint16_t": "unsigned short", "uint32_t": "unsigned int", "uint64_t": "unsigned long long",
+_INTEGERS = {
+    "int8_t": "signed char", "int16_t": "short", "int32_t": "int", "int64_t": "long long", "uint8_t": "unsigned char",
+    "uint16_t": "unsigned short", "uint32_t": "unsigned int", "uint64_t": "unsigned long long",
 }  # fmt: skip
-"""Cython's view of the C types; those of stdint.h are external names of about that size."""
+"""Cython's view of the types of stdint.h: external names of about that size."""
 
 
 @dataclass
@@ -40,11 +40,12 @@ class Prelude:
     def text(self) -> str:
         """The ``cdef extern`` block: C code, then what Cython is told about it."""
         code = "\n".join([_HEADER, *self.code.values()])
-        types = [f"    ctypedef {base} {name}" for name, base in _SCALARS.items() if name.endswith("_t")]
+        types = [f"    ctypedef {base} {name}" for name, base in _INTEGERS.items()]
         declared = [f"    {line}" for line in self.declarations.values()]
         quoted = code.replace("\\", "\\\\")
-        lines = ['cdef extern from *:', '    """', *(f"    {line}" for line in quoted.splitlines()), '    """', *types, *declared]
-        return "\n".join(lines)
+        quotes = '    """'
+        body = [f"    {line}" for line in quoted.splitlines()]
+        return "\n".join(["cdef extern from *:", quotes, *body, quotes, *types, *declared])
 
     def function(self, name: str, result: str, parameters: tuple[str, ...], body: str) -> str:
         """Add the inline function ``name``; parameters are C types, called x0, x1, … in ``body``."""
@@ -57,7 +58,7 @@ class Prelude:
     # ---- types and memory
 
     def pointer(self, dtype: str, restrict: bool) -> str:
-        """The type of a pointer to elements of ``dtype``, with the promise that nothing else points there when ``restrict``."""
+        """The type of a pointer to elements of ``dtype``; with ``restrict``, nothing else points to what it does."""
         element = c_type(dtype)
         if not restrict:
             return f"{element}*"
@@ -92,7 +93,9 @@ class Prelude:
     def wrapping(self, operation: str, symbol: str, dtype: str) -> str:
         """``add``, ``sub`` or ``mul`` of integers, in two's complement."""
         kind, wide = c_type(dtype), unsigned_type(dtype)
-        return self.function(f"{operation}_{dtype}", kind, (kind, kind), f"return ({kind})(({wide})x0 {symbol} ({wide})x1);")
+        return self.function(
+            f"{operation}_{dtype}", kind, (kind, kind), f"return ({kind})(({wide})x0 {symbol} ({wide})x1);"
+        )
 
     def extremum(self, operation: str, symbol: str, dtype: str) -> str:
         """``max`` or ``min``: the second operand unless the first is strictly beyond it."""
@@ -121,8 +124,9 @@ class Prelude:
     def intrinsic(self, name: str, dtype: str, result: str) -> str:
         """The C function for the intrinsic ``name`` on ``dtype``; raises ``UnsupportedError`` when there is none."""
         row = INTRINSICS.get(name)
-        spelled = None if row is None else _special_spelling(name, dtype) or row.c
-        if row is None or spelled is None or row.arity is None or row.effect:
+        callable_here = row is not None and row.arity is not None and not row.effect
+        spelled = _special_spelling(name, dtype) or row.c if row is not None and callable_here else None
+        if row is None or row.arity is None or spelled is None:
             raise UnsupportedError(f"the Cython backend cannot call {name} on {dtype}", rule="codegen.intrinsic")
         kind = c_type(dtype)
         out = "int" if dt.is_bool(result) else c_type(result)

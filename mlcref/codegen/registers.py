@@ -37,7 +37,8 @@ def _piece(index: Expr) -> tuple[int, int] | None:
 
 
 def register_pieces(alloc: AllocBuffer) -> dict[Key, str] | None:
-    """The pieces of the allocated buffer that the program uses, each with its data type; None when it must live in memory.
+    """The pieces of the allocated buffer that the program uses, each with its data type; None when it must live in
+    memory.
 
     A buffer qualifies when each access is to a fixed piece and no two pieces overlap without being the same.
     """

@@ -23,7 +23,9 @@ def static_bytes(buffer: Buffer) -> int | None:
 
 
 def in_registers(alloc: AllocBuffer) -> dict[Key, str] | None:
-    """The pieces to hold in C variables, or None. Another function cannot see them, so no parallel loop may use the buffer."""
+    """The pieces to hold in C variables, or None. Another function cannot see them, so no parallel loop may use the
+    buffer.
+    """
     for node in walk(alloc.body):
         if isinstance(node, For) and node.kind == "parallel" and alloc.buffer in buffers_used(node):
             return None

@@ -96,7 +96,7 @@ class Tour:
         images, weights = load_images(self.options.data), load_weights()
         self.title(f"1  The model: {len(images)} images from {images.source}")
         mod = model()
-        self.console.print(Syntax(mod.script(), "python", background_color="default"))
+        self.console.print(Syntax(mod.script(), "python", background_color="default", word_wrap=True))
         seen = images.first(self.options.oracle_images)
         self.title(f"2  The oracle classifies {len(seen)} images")
         oracle = classify("oracle", oracle_engine(mod, weights), seen, self.steps("the oracle multiplies"), warm_up=False)
@@ -177,7 +177,7 @@ class Tour:
             "engines agree: " + _yes(outcome.agree) + ", every verdict accepts: " + _yes(outcome.verified)
         )
         self.console.print("the winning trace:")
-        self.console.print(Syntax(str(best.trace), "python", background_color="default"))
+        self.console.print(Syntax(str(best.trace), "python", background_color="default", word_wrap=True))
 
 
 def _duration(seconds: float) -> str:

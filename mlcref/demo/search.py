@@ -33,8 +33,8 @@ def stochastic_schedule(sch: Schedule) -> Schedule:
         sch.unroll(j_1)
     else:
         sch.vectorize(j_1)
-    sch.decompose_reduction(block, k_0)
     sch.reverse_compute_at(sch.get_block("Z"), j_0)
+    sch.decompose_reduction(block, k_0)
     return sch
 
 

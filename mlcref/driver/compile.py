@@ -22,13 +22,13 @@ class SlowEngineWarning(UserWarning):
 def compile(mod: IRModule | BaseFunc, target: Any = None) -> Any:
     """Compile ``mod`` for ``target``.
 
-    ``mod`` is an ``IRModule`` or a single function; ``target`` a ``Target`` or what makes one ("llvm", "c" and "cython" all mean the
-    host's CPU; without one, the current target or "cython"). A module of tensor programs gives a :class:`Module`, one with graph
-    functions an executable for ``VirtualMachine``. Where no C compiler works, the functions run in the oracle and a
-    ``SlowEngineWarning`` says so.
+    ``mod`` is an ``IRModule`` or a single function; ``target`` a ``Target`` or what makes one ("llvm", "c" and
+    "cython" all mean the host's CPU; without one, the current target or "cython"). A module of tensor programs gives
+    a :class:`Module`, one with graph functions an executable for ``VirtualMachine``. Where no C compiler works, the
+    functions run in the oracle and a ``SlowEngineWarning`` says so.
 
-    Raises ``UnsupportedError`` for programs that the backend cannot translate and ``CompileError`` when the build fails. Source: TVM's
-    ``tvm.compile``.
+    Raises ``UnsupportedError`` for programs that the backend cannot translate and ``CompileError`` when the build
+    fails. Source: TVM's ``tvm.compile``.
 
     >>> from mlcref.ir import Buffer, Var, const, loop, store, make_block, BlockRealize, PrimFunc
     >>> import numpy as np

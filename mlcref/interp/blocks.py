@@ -29,7 +29,7 @@ class Frame:
     """One instance of a block: the values of its iterators, its parent instance, and the epochs of the blocks inside
     it."""
 
-    __slots__ = ("block", "bound", "epoch", "epochs", "parent", "point", "spatial", "starts")
+    __slots__ = ("block", "bound", "epoch", "epochs", "parent", "point", "spatial", "starts", "threaded")
 
     def __init__(
         self, block: Block | None, parent: Frame | None, point: tuple[int, ...], spatial: tuple[int, ...]
@@ -38,6 +38,8 @@ class Frame:
         self.epochs: dict[Key, Epoch] = {}
         self.epoch: Epoch | None = None
         self.starts = False
+        self.threaded = False
+        """Is this the instance of one thread among several?"""
         self.bound: list[Var] = []
         """Variables that the block's matched buffers gave a value."""
 

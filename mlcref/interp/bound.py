@@ -164,8 +164,11 @@ def _passed_on(name: str, reference: Operation, value: float, operands: tuple[fl
         return error
     if name not in _MONOTONE or math.isinf(error):
         return math.inf
-    reach = max(abs(reference(x + error) - value), abs(reference(x - error) - value))
-    return reach + abs(value) * 2 * _REFERENCE_ERROR if math.isfinite(reach) else math.inf
+    ends: tuple[float, float] = reference(x + error), reference(x - error)
+    if not all(map(math.isfinite, ends)):  # an end outside of the domain
+        return math.inf
+    slack = 0.0 if name in _STEPS else 2 * _REFERENCE_ERROR * max(abs(end) for end in ends)
+    return max(abs(end - value) for end in ends) + slack
 
 
 def _converted(rounded: float, value: float) -> Bounded:

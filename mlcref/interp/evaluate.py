@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.errors import OracleError, UnsupportedError
 from mlcref.interp.memory import PerThread, Undefined, View, element
-from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal
+from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal, converter
 from mlcref.interp.placement import facts_of
 from mlcref.interp.rules import RULES
 from mlcref.ir.base import Node
@@ -88,7 +88,10 @@ class Evaluator:
         """
         match e:
             case Var():
-                return self.env[e]
+                try:
+                    return self.env[e]
+                except KeyError:
+                    raise UnsupportedError(f"{e.name} has no value here", root=self.func, marks=[(e, "used")]) from None
             case Const():
                 return e.value
             case BufferLoad():
@@ -109,10 +112,10 @@ class Evaluator:
                 result = self.value(e.body, exact)
                 del self.env[e.var]
                 return result
-            case Ramp():
+            case Ramp() if dt.parse(e.base.dtype).lanes == 1 and dt.is_integer(e.base.dtype):
                 base, stride = self.integer(e.base), self.integer(e.stride)
                 return tuple(base + lane * stride for lane in range(e.lanes))
-            case Broadcast():
+            case Broadcast() if dt.parse(e.value.dtype).lanes == 1:
                 return (self.value(e.value, exact),) * e.lanes
             case StringImm():
                 return e.value
@@ -183,7 +186,9 @@ class Evaluator:
                 hint="the oracle calls functions registered with register_global_func, on numbers",
             )
         result = function(*args)
-        return 0 if result is None else result
+        if result is None or dt.parse(e.type).code in ("void", "handle"):
+            return 0
+        return converter("float64" if isinstance(result, float) else "int64", e.type)(result)
 
     # --- values that must be defined ---
 
@@ -221,7 +226,7 @@ class Evaluator:
         if type(found) is View:
             return found
         if type(found) is PerThread:
-            return found.view(tuple(sorted(self.coordinates.items())), len(self.path))
+            return found.view(tuple(sorted(self.coordinates.items())))
         raise self.failure(
             "memory.bounds",
             f"{buffer.name} has no memory here",
@@ -304,7 +309,3 @@ def spread(operands: Sequence[Any]) -> list[tuple[Any, ...]]:
     """
     lanes = max(len(x) for x in operands if type(x) is tuple)
     return [x if type(x) is tuple else (x,) * lanes for x in operands]
-
-
-Bindings = Mapping[Var, Any]
-Report = Callable[[], str]

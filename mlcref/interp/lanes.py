@@ -217,18 +217,23 @@ class LaneMachine(Machine):
     # --- statements around barriers: uniform in all lanes, otherwise one phase ---
 
     def loop_together(self, stmt: For, lanes: Lanes) -> None:
-        """A loop around barriers."""
-        if stmt.kind in ("parallel", "vectorized"):
-            raise self.unsupported(f"a {stmt.kind} loop around a barrier", stmt)
+        """A loop around barriers; one without order only where a single lane runs it."""
+        fork = Fork(stmt) if stmt.kind in ("parallel", "vectorized") else None
+        if fork is not None and any(tag.startswith("threadIdx") for tag in self.extents):
+            raise self.unsupported(f"a {stmt.kind} loop around a barrier of threads", stmt)
         ranges = set(self.each(lanes, lambda: (self.integer(stmt.min), self.integer(stmt.extent))))
         if len(ranges) != 1:
             self.run_phase(stmt, lanes)
             return
         ((start, extent),) = ranges
+        path = self.path
         for i in range(start, start + extent):
             for lane in lanes:
                 lane.env[stmt.loop_var] = i
+            if fork is not None:
+                self.path = (*path, (fork, i))
             self.lockstep(stmt.body, lanes)
+        self.path = path
         for lane in lanes:
             lane.env.pop(stmt.loop_var, None)
 
@@ -295,9 +300,11 @@ class LaneMachine(Machine):
 
     def enter(self, stmt: BlockRealize) -> Frame:
         """Bind a block; the lanes of a collective reduction act as one for the race check."""
-        frame = super().enter(stmt)
         if stmt.block in self.facts.collective:
             self.check_collective(stmt)
+        frame = super().enter(stmt)
+        frame.threaded = any(tag.startswith("threadIdx") for tag in self.coordinates)
+        if stmt.block in self.facts.collective:
             self._paths.append(self.path)
             self.path = self.renamed(self.path, ("collective", stmt.block.token, frame.spatial))
         return frame
@@ -310,6 +317,9 @@ class LaneMachine(Machine):
 
     def check_collective(self, stmt: BlockRealize) -> None:
         """A collective needs a result that all its threads see, and one parent instance for all of them."""
+        name = stmt.block.name
+        if self.frame.threaded:
+            raise self.unsupported(f"block {name} reduces over threads inside a block instance of one thread", stmt)
         for buffer in self.facts.collective[stmt.block]:
             if scope_kind(buffer) == "local":
                 raise self.unsupported(

@@ -126,6 +126,8 @@ class Machine(Evaluator):
         view = self.view(stmt.buffer)
         indices = tuple([self.value(index, True) for index in stmt.indices])
         if tuple not in map(type, indices):
+            if type(value) is tuple:
+                raise UnsupportedError("a vector stored at a scalar index", root=self.func, marks=[(stmt, "here")])
             self.write(view, indices, stmt, value)
             return
         lanes = list(zip(*spread([*indices, value]), strict=True))

@@ -39,10 +39,6 @@ class Storage:
         self.writers: dict[int, Any] = {}
         self.readers: dict[int, Any] = {}
 
-    def forget(self) -> None:
-        """Make every element undefined."""
-        self.cells = [None] * len(self.cells)
-
 
 class View:
     """A buffer with memory: element ``(i, j)`` is cell ``offset + i * strides[0] + j * strides[1]`` of ``storage``."""
@@ -84,11 +80,11 @@ class PerThread:
         self.buffer, self.shape, self.strides = buffer, tuple(shape), tuple(strides)
         self.views: dict[tuple[tuple[str, int], ...], View] = {}
 
-    def view(self, thread: tuple[tuple[str, int], ...], depth: int) -> View:
+    def view(self, thread: tuple[tuple[str, int], ...]) -> View:
         """The view of ``thread``, given by its coordinates."""
         found = self.views.get(thread)
         if found is None:
-            storage = Storage([None] * span(self.shape, self.strides), depth)
+            storage = Storage([None] * span(self.shape, self.strides))
             found = self.views[thread] = View(self.buffer, storage, self.shape, self.strides)
         return found
 

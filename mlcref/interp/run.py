@@ -74,11 +74,15 @@ def interpret(
     arguments are unchanged.
 
     >>> import numpy as np
-    >>> from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, const, make_block, store
-    >>> A, i = Buffer("A", (const(3),)), Var("i")
-    >>> body = For(i, const(0), const(3), "serial", store(A, A[i] * 2, [i]))
+    >>> from mlcref.script import from_source
+    >>> f = from_source('''
+    ... @T.prim_func
+    ... def f(A: T.Buffer((3,), "float32")):
+    ...     for i in range(3):
+    ...         A[i] = A[i] * T.float32(2)
+    ... ''')
     >>> a = np.array([1, 2, 3], "float32")
-    >>> interpret(PrimFunc((A,), body), a)
+    >>> interpret(f, a)
     >>> a
     array([2., 4., 6.], dtype=float32)
     """
@@ -138,11 +142,26 @@ def findings(
 
     Such programs compute what they say, but their declarations (regions, spatial iterators, reductions) are not true.
     Raises as :func:`interpret` does.
+
+    >>> import numpy as np
+    >>> from mlcref.script import from_source
+    >>> f = from_source('''
+    ... @T.prim_func
+    ... def f(A: T.Buffer((4,), "float32")):
+    ...     for i in range(3):
+    ...         with T.block("A"):
+    ...             vi = T.axis.spatial(3, i)
+    ...             A[vi + 1] = A[vi] + A[vi + 1]
+    ... ''')
+    >>> [report.rule for report in findings(f, np.ones(4, "float32"))]
+    ['block.spatial']
     """
     func = select(program, entry)
     check = SignatureCheck()
     binding = execute(func, args, poison=poison, watchers=[check])
     check.uncovered(func, binding)
+    for slot in binding.slots:
+        check_output(func, slot)
     return check.found
 
 
@@ -186,7 +205,19 @@ def record_accesses(
     program: PrimFunc | IRModule, *args: object, limit: int = 1000, poison: Sequence[str] = (), entry: str = "main"
 ) -> list[Access]:
     """The first ``limit`` accesses to memory of a run, in order; ``args`` stay as they are. Raises as
-    :func:`interpret` does."""
+    :func:`interpret` does.
+
+    >>> import numpy as np
+    >>> from mlcref.script import from_source
+    >>> f = from_source('''
+    ... @T.prim_func
+    ... def f(A: T.Buffer((4,), "float32")):
+    ...     for i in range(3):
+    ...         A[i + 1] = A[i]
+    ... ''')
+    >>> [(access.kind, access.indices, access.values) for access in record_accesses(f, np.ones(4, "float32"), limit=3)]
+    [('read', (0,), {'i': 0}), ('write', (1,), {'i': 0}), ('read', (1,), {'i': 1})]
+    """
     recorder = _Recorder(limit)
     with suppress(_Enough):
         execute(select(program, entry), args, poison=poison, watchers=[recorder])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mlcref.arith import Span, relax, union
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, Let, LetStmt, Node, PrimFunc, Stmt, Var, children, const, constant,
-    map_children, replace, rewrite, walk,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, Node, PrimFunc, Stmt, Var,
+    const, constant, map_children, replace, rewrite, walk,
 )  # fmt: skip
+from mlcref.lower.accesses import Located, located_accesses
 from mlcref.lower.domains import Domains, shape_domain, with_loop
-
-Access = BufferLoad | BufferStore
 
 
 def compact_buffers(func: PrimFunc) -> PrimFunc:
@@ -33,37 +30,28 @@ def _compacted(alloc: AllocBuffer, dom: Domains) -> AllocBuffer:
     aliased = any(isinstance(node, DeclBuffer) and node.source is buffer for node in walk(alloc.body))
     if aliased or buffer.strides or buffer.elem_offset is not None or not buffer.shape:
         return alloc
-    accesses = list(_accesses(alloc.body, buffer, dom, frozenset()))
+    accesses = list(located_accesses(alloc.body, buffer, dom))
     if not accesses:
         return alloc
     spans = [_shrunk(axis, extent, accesses) for axis, extent in enumerate(buffer.shape)]
     if all(span is None for span in spans):
         return alloc
-    shape = [extent if span is None else const(span.extent, extent.dtype) for extent, span in zip(buffer.shape, spans, strict=True)]
+    shape = [
+        extent if span is None else const(span.extent, extent.dtype)
+        for extent, span in zip(buffer.shape, spans, strict=True)
+    ]
     small = replace(buffer, shape=tuple(shape))
     starts = [None if span is None else span.start().expr() for span in spans]
     return AllocBuffer(small, _moved(alloc.body, buffer, small, starts), alloc.annotations)
 
 
-def _accesses(node: Node, buffer: Buffer, dom: Domains, inner: frozenset[Var]) -> Iterator[tuple[Access, Domains, frozenset[Var]]]:
-    """Every access to ``buffer`` with what is known there, and the variables bound between the allocation and it."""
-    if isinstance(node, BufferLoad | BufferStore) and node.buffer is buffer:
-        yield node, dom, inner
-    if isinstance(node, For):
-        dom, inner = with_loop(dom, node), inner | {node.loop_var}
-    elif isinstance(node, LetStmt | Let):
-        inner = inner | {node.var}
-    for child in children(node):
-        yield from _accesses(child, buffer, dom, inner)
-
-
-def _shrunk(axis: int, extent: Expr, accesses: list[tuple[Access, Domains, frozenset[Var]]]) -> Span | None:
+def _shrunk(axis: int, extent: Expr, accesses: list[Located]) -> Span | None:
     """What the accesses touch along one dimension, when that is smaller than the dimension."""
-    span = union([relax(access.indices[axis], inner, dom) for access, dom, inner in accesses])
+    span = union([relax(access.indices[axis], access.inner, access.dom) for access in accesses])
     full = constant(extent)
     if span is None or (full is not None and span.extent >= full):
         return None
-    bound = frozenset[Var]().union(*(inner for _, _, inner in accesses))
+    bound = frozenset[Var]().union(*(access.inner for access in accesses))
     return None if span.base.variables() & bound else span
 
 

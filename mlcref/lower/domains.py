@@ -25,4 +25,4 @@ def with_loop(dom: Domains, stmt: Stmt) -> Domains:
 
 def shape_domain(variables: tuple[Var, ...]) -> Domains:
     """Shape variables: sizes are not negative."""
-    return {var: (0, None) for var in variables}
+    return dict.fromkeys(variables, (0, None))

@@ -1,15 +1,15 @@
 """Conditions out of loops over vectors: those that do not vary, and those that hold in the first iteration only.
 
-``for k: { if k == 0: init; update }`` becomes ``init; for k: update``, so that the accumulators of the loop can stay in registers.
-Only loops over vector statements are changed: elsewhere the program's own loops are kept, and ``decompose_reduction`` is what takes
-an init out of them.
+``for k: { if k == 0: init; update }`` becomes ``init; for k: update``, so that the accumulators of the loop can stay
+in registers. Only loops over vector statements are changed: elsewhere the program's own loops are kept, and
+``decompose_reduction`` is what takes an init out of them.
 """
 
 from __future__ import annotations
 
 from mlcref.ir import (
-    EQ, BufferLoad, BufferStore, Call, Const, DeclBuffer, Evaluate, Expr, For, IfThenElse, PrimFunc, Ramp, Stmt, any_node, children_of,
-    conjunction, conjuncts, constant, map_children, replace, seq, substitute, variables, walk,
+    EQ, BufferLoad, BufferStore, Call, Const, DeclBuffer, Evaluate, Expr, For, IfThenElse, PrimFunc, Ramp, Stmt,
+    any_node, children_of, conjunction, conjuncts, constant, map_children, replace, seq, substitute, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.pieces import apart, starts
@@ -62,7 +62,9 @@ def _split_starts(loop: For, dom: Domains) -> tuple[list[Stmt], list[Stmt]]:
 
 
 def _starting(stmt: Stmt, loop: For) -> tuple[Expr, ...] | None:
-    """The conditions that remain of ``if var == min and …`` once the first part is known; None for any other statement."""
+    """The conditions that remain of ``if var == min and …`` once the first part is known; None for any other
+    statement.
+    """
     if not isinstance(stmt, IfThenElse) or stmt.else_case is not None:
         return None
     parts = conjuncts(stmt.condition)
@@ -79,7 +81,9 @@ def _is_start(condition: Expr, loop: For) -> bool:
 
 
 def commute(a: Stmt, b: Stmt, dom: Domains) -> bool:
-    """May ``a`` run before ``b`` as well as after? Decided for statements that only load and store, at comparable places."""
+    """May ``a`` run before ``b`` as well as after? Decided for statements that only load and store, at comparable
+    places.
+    """
     if any(isinstance(node, For | Evaluate) for part in (a, b) for node in walk(part)):
         return False
     return not _conflict(a, b, dom) and not _conflict(b, a, dom)

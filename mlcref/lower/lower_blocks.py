@@ -1,11 +1,13 @@
-"""Blocks become plain statements: iterators by their values, predicates and inits as conditions, allocations where they live."""
+"""Blocks become plain statements: iterators by their values, predicates and inits as conditions, allocations where
+they live.
+"""
 
 from __future__ import annotations
 
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, AllocBuffer, BlockRealize, BufferLoad, Expr, For, IfThenElse, LetStmt, PrimFunc, Stmt, Var, any_node, cast, children_of,
-    conjunction, map_children, replace, seq, substitute, variables,
+    EQ, AllocBuffer, BlockRealize, BufferLoad, Expr, For, IfThenElse, LetStmt, PrimFunc, Stmt, Var, any_node, cast,
+    children_of, conjunction, map_children, replace, seq, substitute, variables,
 )  # fmt: skip
 from mlcref.lower.match_buffers import resolve_match_buffers
 from mlcref.lower.place_allocations import allocation_sites
@@ -14,9 +16,9 @@ from mlcref.lower.place_allocations import allocation_sites
 def lower_blocks(func: PrimFunc) -> PrimFunc:
     """``func`` without blocks.
 
-    A block becomes ``if predicate: { if every reduce iterator is at its minimum: init; body }`` with the iterators substituted by
-    their values; block allocations become ``AllocBuffer`` around the lowest statement that :func:`allocation_sites` finds. Raises
-    ``UnsupportedError`` for reductions over threads.
+    A block becomes ``if predicate: { if every reduce iterator is at its minimum: init; body }`` with the iterators
+    substituted by their values; block allocations become ``AllocBuffer`` around the lowest statement that
+    :func:`allocation_sites` finds. Raises ``UnsupportedError`` for reductions over threads.
     """
     return replace(func, body=_Lowering(func).visit(func.body))
 
@@ -62,14 +64,19 @@ class _Lowering:
                 continue
             if it.iter_type == "reduce":
                 raise UnsupportedError(
-                    f"reduce iterator {it.var.name} of block {stmt.block.name} is bound to threads", rule="lower.collective",
-                    root=self.func, marks=[(stmt, "here")], hint="rfactor the reduction, or bind a spatial loop",
-                )  # fmt: skip
+                    f"reduce iterator {it.var.name} of block {stmt.block.name} is bound to threads",
+                    rule="lower.collective",
+                    root=self.func,
+                    marks=[(stmt, "here")],
+                    hint="rfactor the reduction, or bind a spatial loop",
+                )
             self.per_thread.add(it.var)
 
 
 def _bound(body: Stmt, values: dict[Var, Expr]) -> Stmt:
-    """``body`` with iterators replaced by their values; a value that loads from memory is computed once, before the body."""
+    """``body`` with iterators replaced by their values; a value that loads from memory is computed once, before the
+    body.
+    """
     body = substitute(body, {var: value for var, value in values.items() if not any_node(value, BufferLoad)})
     for var, value in values.items():
         if any_node(value, BufferLoad):

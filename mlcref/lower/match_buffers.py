@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    Block, Buffer, BufferLoad, BufferStore, Expr, MatchBufferRegion, Node, Stmt, Var, const, constant, replace, rewrite, substitute,
+    Block, Buffer, BufferLoad, BufferStore, Expr, MatchBufferRegion, Node, Stmt, Var, const, constant, replace,
+    rewrite, substitute,
 )  # fmt: skip
 
 
 def resolve_match_buffers(block: Block, body: Stmt) -> Stmt:
-    """``body`` of ``block`` with accesses of its matched buffers redirected, and their stride and offset variables replaced."""
+    """``body`` of ``block`` with accesses of its matched buffers redirected, and their stride and offset variables
+    replaced.
+    """
     for match in reversed(block.match_buffers):
         body = substitute(_redirect(match, body), _layout_values(match))
     return body

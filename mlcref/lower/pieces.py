@@ -30,7 +30,9 @@ def _start(index: Expr, dom: Domains) -> arith.Linear | None:
 
 
 def apart(a: Sequence[Expr], a_starts: Starts, b: Sequence[Expr], b_starts: Starts) -> bool:
-    """Do two pieces of one buffer share no element? True when their distance along some dimension is a number that says so."""
+    """Do two pieces of one buffer share no element? True when their distance along some dimension is a number that
+    says so.
+    """
     for index_a, start_a, index_b, start_b in zip(a, a_starts, b, b_starts, strict=True):
         if start_a is None or start_b is None:
             continue

@@ -1,7 +1,7 @@
 """The passes from a scheduled program to one that a code generator can write down, in order.
 
-Each pass is a pure function from a ``PrimFunc`` to a ``PrimFunc`` that means the same, so the oracle can run the program between
-any two of them. To add a pass: its file, and its line in ``PIPELINE``.
+Each pass is a pure function from a ``PrimFunc`` to a ``PrimFunc`` that means the same, so the oracle can run the
+program between any two of them. To add a pass: its file, and its line in ``PIPELINE``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mlcref.lower.promote_accumulators import promote_accumulators
 from mlcref.lower.serialize_threads import serialize_threads
 from mlcref.lower.short_loops import vectorize_short_loops
 from mlcref.lower.simplify import simplify
+from mlcref.lower.sink_allocations import sink_allocations
 from mlcref.lower.unroll import unroll
 from mlcref.lower.vectorize import vectorize
 
@@ -36,6 +37,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("lower_blocks", lower_blocks),
     Pass("serialize_threads", serialize_threads),
     Pass("simplify", simplify),
+    Pass("sink_allocations", sink_allocations),
     Pass("compact_buffers", compact_buffers),
     Pass("vectorize_short_loops", vectorize_short_loops),
     Pass("vectorize", vectorize),
@@ -49,8 +51,8 @@ PIPELINE: tuple[Pass, ...] = (
 def lower(func: PrimFunc, target: Target | None = None, after: After | None = None) -> PrimFunc:
     """``func`` in the stage "blockless", ready for code generation for ``target``.
 
-    ``after(pass_name, program)`` is called with the program after every pass. Raises ``UnsupportedError`` for what the passes
-    cannot translate and ``WellformedError`` when a pass broke an invariant.
+    ``after(pass_name, program)`` is called with the program after every pass. Raises ``UnsupportedError`` for what
+    the passes cannot translate and ``WellformedError`` when a pass broke an invariant.
     """
     for step in PIPELINE:
         func = step.run(func)

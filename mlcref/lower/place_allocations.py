@@ -1,11 +1,14 @@
-"""Where block allocations live: the lowest statement that dominates every use and stays above the loops of unfinished reductions."""
+"""Where block allocations live: the lowest statement that dominates every use and stays above the loops of unfinished
+reductions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from mlcref.ir import (
-    BlockRealize, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, Var, children, variables, walk,
+    BlockRealize, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, Var, children, variables,
+    walk,
 )  # fmt: skip
 from mlcref.ir.index import stmt_children
 
@@ -13,11 +16,12 @@ Path = tuple[Stmt, ...]
 
 
 def allocation_sites(func: PrimFunc) -> dict[Stmt, list[Buffer]]:
-    """For statements of a schedulable ``func``: the buffers to allocate around them (inside, for the allocating block itself).
+    """For statements of a schedulable ``func``: the buffers to allocate around them (inside, for the allocating block
+    itself).
 
-    The site of a buffer is the lowest statement that contains all its uses and every loop feeding a reduce, opaque or ordered
-    iterator of a block that uses it, and that lies under the allocating block (``docs/semantics.md``, Memory). Buffers without a
-    use have no site.
+    The site of a buffer is the lowest statement that contains all its uses and every loop feeding a reduce, opaque or
+    ordered iterator of a block that uses it, and that lies under the allocating block (``docs/semantics.md``,
+    Memory). Buffers without a use have no site.
     """
     sites: dict[Stmt, list[Buffer]] = {}
     for buffer, path in _lowest_paths(func).items():
@@ -67,7 +71,9 @@ def _owner_depth(path: Path, buffer: Buffer) -> int | None:
 
 
 def _above_reductions(path: Path, owner: int) -> Path:
-    """``path`` cut at the outermost loop below ``owner`` that feeds an iterator whose instances share the buffer's contents."""
+    """``path`` cut at the outermost loop below ``owner`` that feeds an iterator whose instances share the buffer's
+    contents.
+    """
     feeding: set[Var] = set()
     for stmt in path[owner + 1 :]:
         if isinstance(stmt, BlockRealize):
@@ -81,13 +87,17 @@ def _above_reductions(path: Path, owner: int) -> Path:
 
 
 def _above_threads(path: Path, owner: int, buffer: Buffer) -> Path:
-    """``path`` cut at the outermost thread axis that shares the buffer: one global copy for all, a shared one per block of threads."""
-    prefix = {"local": None, "shared": "threadIdx"}.get(buffer.scope.partition(".")[0], "")
+    """``path`` cut at the outermost thread axis that shares the buffer: one global copy for all, a shared one per
+    block of threads.
+    """
+    kind = buffer.scope.partition(".")[0]
+    if kind == "local":
+        return path
+    prefixes = ("threadIdx",) if kind == "shared" else ("blockIdx", "threadIdx")
     for depth in range(owner + 1, len(path)):
         stmt = path[depth]
-        if isinstance(stmt, For) and stmt.thread is not None and "vthread" not in stmt.thread:
-            if prefix is not None and stmt.thread.startswith(prefix):
-                return path[: depth + 1]
+        if isinstance(stmt, For) and stmt.thread is not None and stmt.thread.startswith(prefixes):
+            return path[: depth + 1]
     return path
 
 
@@ -113,4 +123,3 @@ def _common(a: Path, b: Path) -> Path:
     while length < min(len(a), len(b)) and a[length] is b[length]:
         length += 1
     return a[:length]
-

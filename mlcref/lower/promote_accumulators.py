@@ -1,7 +1,7 @@
 """Elements that a loop keeps updating at fixed places are held in a private tile while the loop runs.
 
-``for k: C[i] = C[i] + …`` becomes ``tile = C[i]; for k: tile = tile + …; C[i] = tile``. The code generator gives such tiles C
-variables, one per element or vector, which a C compiler keeps in registers.
+``for k: C[i] = C[i] + …`` becomes ``tile = C[i]; for k: tile = tile + …; C[i] = tile``. The code generator gives such
+tiles C variables, one per element or vector, which a C compiler keeps in registers.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from itertools import combinations
 
 from mlcref import dtype as dt
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, IfThenElse, Let, LetStmt, Node, PrimFunc, Ramp, Stmt,
-    Var, While, any_node, children, children_of, const, map_children, replace, rewrite, seq, variables, walk,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, IfThenElse, Let, LetStmt, Node,
+    PrimFunc, Ramp, Stmt, Var, While, any_node, children, children_of, const, map_children, replace, rewrite, seq,
+    variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.hoist_conditions import runs
@@ -23,7 +24,9 @@ MAX_PIECES = 32
 
 
 def promote_accumulators(func: PrimFunc) -> PrimFunc:
-    """``func`` with the accumulators of its serial loops in private tiles, each around the outermost loop that allows it."""
+    """``func`` with the accumulators of its serial loops in private tiles, each around the outermost loop that allows
+    it.
+    """
     if any_node(func.body, DeclBuffer):
         return func
     private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
@@ -43,7 +46,9 @@ def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
                 tiles.append(tile)
                 stmt = replace(stmt, body=_redirected(stmt.body, buffer, tile, pieces))
                 before += [BufferStore(tile, BufferLoad(buffer, p.indices), p.in_tile) for p in pieces.values()]
-                after += [BufferStore(buffer, BufferLoad(tile, p.in_tile), p.indices) for p in pieces.values() if p.stored]
+                after += [
+                    BufferStore(buffer, BufferLoad(tile, p.in_tile), p.indices) for p in pieces.values() if p.stored
+                ]
     inner = with_loop(dom, stmt)
     stmt = map_children(lambda child: _visit(child, inner, owned) if isinstance(child, Stmt) else child, stmt)
     result = seq(*before, *children_of(stmt), *after)
@@ -71,7 +76,9 @@ def _accumulators(loop: For) -> list[Buffer]:
 
 
 def _pieces(loop: For, buffer: Buffer, dom: Domains) -> dict[object, _Piece] | None:
-    """The pieces of ``buffer`` that the loop accesses, by the key of their indices; None unless they are fixed and disjoint."""
+    """The pieces of ``buffer`` that the loop accesses, by the key of their indices; None unless they are fixed and
+    disjoint.
+    """
     found: dict[object, _Piece] = {}
     inner = _bound_inside(loop)
     size = 0

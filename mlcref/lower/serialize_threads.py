@@ -1,28 +1,32 @@
 """Thread axes as serial loops, for a CPU.
 
-Threads run in lock step with a barrier after each statement that touches memory of others; a serial loop runs them one after the
-other. Both mean the same when no thread touches what another one has written between barriers: when the elements of each buffer
-that is stored and used again in a nest of threads are apart for different threads. Anything else is refused.
+Threads run in lock step with a barrier after each statement that touches memory of others; a serial loop runs them
+one after the other. Both mean the same when no thread touches what another one has written between barriers: when the
+elements of each buffer that is stored and used again in a nest of threads are apart for different threads. Anything
+else is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlcref import arith
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, Expr, For, Node, PrimFunc, Stmt, Var, any_node, children, constant, map_children,
-    replace, substitute, walk,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, Expr, For, PrimFunc, Stmt, Var, constant,
+    map_children, replace, substitute, walk,
 )  # fmt: skip
+from mlcref.lower.accesses import Located, located_accesses
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 
 _HINT = "split the kernel, keep the buffer in local scope, or compile for a GPU"
 
 
 def serialize_threads(func: PrimFunc) -> PrimFunc:
-    """``func`` with its thread axes as serial loops; raises ``UnsupportedError`` where the order of the threads would matter."""
+    """``func`` with its thread axes as serial loops; raises ``UnsupportedError`` where the order of the threads would
+    matter.
+    """
     if not any(isinstance(node, For) and node.kind == "thread_binding" for node in walk(func.body)):
         return func
     return replace(func, body=_Threads(func).visit(func.body, {}, shape_domain(func.shape_vars())))
@@ -45,9 +49,13 @@ class _Threads:
 
     def visit(self, stmt: Stmt, axes: Mapping[str, For], dom: Domains) -> Stmt:
         """``stmt`` without thread axes; ``axes`` are the open ones by tag."""
+        if isinstance(stmt, AllocBuffer) and _is_local(stmt.buffer) and _opens_threads(stmt.body, axes):
+            raise self.refuse(f"each thread has its own {stmt.buffer.name}, which is used around a barrier", stmt)
         if not isinstance(stmt, For) or stmt.kind != "thread_binding":
             inner = with_loop(dom, stmt)
-            return map_children(lambda child: self.visit(child, axes, inner) if isinstance(child, Stmt) else child, stmt)
+            return map_children(
+                lambda child: self.visit(child, axes, inner) if isinstance(child, Stmt) else child, stmt
+            )
         tag = stmt.thread or ""
         if tag in axes:
             return self.projected(stmt, axes, dom)
@@ -68,13 +76,12 @@ class _Threads:
     # ---- may the threads run one after the other?
 
     def require_order_free(self, threads: For, serial: For, dom: Domains) -> None:
-        """Raise unless the threads of a nest keep to themselves. ``threads`` is the nest with, ``serial`` without its axes."""
+        """Raise unless the threads of a nest keep to themselves. ``threads`` is the nest with, ``serial`` without its
+        axes.
+        """
         nest = _axes_of(threads)
-        for node in walk(serial):
-            if isinstance(node, AllocBuffer) and _is_local(node.buffer) and any(v in nest.tag_of for v in _loops_in(node.body)):
-                raise self.refuse(f"each thread has its own {node.buffer.name}, which is used around a barrier", threads)
         for buffer in _shared_between(serial):
-            if not _threads_apart(list(_accesses(serial, buffer, dom, frozenset())), nest, len(buffer.shape)):
+            if not _threads_apart(list(located_accesses(serial, buffer, dom)), nest, len(buffer.shape)):
                 raise self.refuse(f"threads may read what other threads have written to {buffer.name}", threads)
 
 
@@ -91,8 +98,10 @@ def _axes_of(threads: For) -> _Nest:
     return nest
 
 
-def _loops_in(stmt: Stmt) -> Iterator[Var]:
-    return (node.loop_var for node in walk(stmt) if isinstance(node, For))
+def _opens_threads(stmt: Stmt, axes: Mapping[str, For]) -> bool:
+    """Is there an axis in ``stmt`` that makes more threads than there are?"""
+    loops = (node for node in walk(stmt) if isinstance(node, For) and node.thread is not None)
+    return any(loop.thread not in axes and "vthread" not in (loop.thread or "") for loop in loops)
 
 
 def _shared_between(stmt: Stmt) -> list[Buffer]:
@@ -108,36 +117,23 @@ def _shared_between(stmt: Stmt) -> list[Buffer]:
     return [buffer for buffer, count in uses.items() if count > 1 and buffer in stored]
 
 
-Access = tuple[tuple[Expr, ...], Domains, frozenset[Var]]
-
-
-def _accesses(node: Node, buffer: Buffer, dom: Domains, inner: frozenset[Var]) -> Iterator[Access]:
-    if isinstance(node, BufferLoad | BufferStore) and node.buffer is buffer:
-        yield node.indices, dom, inner
-    if isinstance(node, For):
-        dom, inner = with_loop(dom, node), inner | {node.loop_var}
-    for child in children(node):
-        yield from _accesses(child, buffer, dom, inner)
-
-
-def _threads_apart(accesses: list[Access], nest: _Nest, rank: int) -> bool:
+def _threads_apart(accesses: list[Located], nest: _Nest, rank: int) -> bool:
     """Does each thread have elements of its own: do some dimensions tell all threads apart?"""
     apart: set[str] = set()
     for axis in range(rank):
-        apart |= _told_apart([(indices[axis], dom, inner) for indices, dom, inner in accesses], nest)
+        apart |= _told_apart(axis, accesses, nest)
     return all(tag in apart for tag, extent in nest.extents.items() if extent != 1)
 
 
-def _told_apart(indices: list[tuple[Expr, Domains, frozenset[Var]]], nest: _Nest) -> set[str]:
-    """The tags whose threads touch separate intervals of one dimension: position = sum of step * thread + a short interval."""
+def _told_apart(axis: int, accesses: list[Located], nest: _Nest) -> set[str]:
+    """The tags whose threads touch separate intervals of a dimension: position = sum of step * thread + a short one."""
     axis_of = {tag: Var(tag) for tag in nest.extents}
     canonical: dict[Var, Expr] = {var: axis_of[tag] for var, tag in nest.tag_of.items()}
     spans = []
-    for index, dom, inner in indices:
-        if any_node(index, BufferLoad):
-            return set()
-        known = {**dom, **{axis_of[tag]: extent for tag, extent in nest.extents.items()}}
-        spans.append(arith.relax(substitute(index, canonical), inner - canonical.keys(), known))
+    for access in accesses:
+        known = {**access.dom, **{axis_of[tag]: extent for tag, extent in nest.extents.items()}}
+        index = substitute(access.indices[axis], canonical)
+        spans.append(arith.relax(index, access.inner - canonical.keys(), known))
     span = arith.union(spans)
     if span is None:
         return set()

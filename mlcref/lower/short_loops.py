@@ -8,8 +8,8 @@ from __future__ import annotations
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, any_node, children_of, constant, map_children,
-    replace, seq, variables, walk,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, any_node, children_of,
+    constant, map_children, replace, seq, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.pieces import piece_key
@@ -19,10 +19,11 @@ MAX_VECTORS = 4
 
 
 def vectorize_short_loops(func: PrimFunc) -> PrimFunc:
-    """``func`` in which innermost serial loops of at most ``MAX_VECTORS`` vectors are of kind "vectorized", where that is safe.
+    """``func`` in which innermost serial loops of at most ``MAX_VECTORS`` vectors are of kind "vectorized", where
+    that is safe.
 
-    Safe means: every access to a stored buffer is at the element that the iteration stores, elements of different iterations
-    differ, and no other buffer shares memory with it.
+    Safe means: every access to a stored buffer is at the element that the iteration stores, elements of different
+    iterations differ, and no other buffer shares memory with it.
     """
     if any_node(func.body, DeclBuffer):
         return func
@@ -32,7 +33,12 @@ def vectorize_short_loops(func: PrimFunc) -> PrimFunc:
 
 
 def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
-    if isinstance(stmt, For) and stmt.kind == "serial" and _is_short(stmt) and _is_vector(stmt, with_loop(dom, stmt), owned):
+    if (
+        isinstance(stmt, For)
+        and stmt.kind == "serial"
+        and _is_short(stmt)
+        and _is_vector(stmt, with_loop(dom, stmt), owned)
+    ):
         return replace(stmt, kind="vectorized")
     inner = with_loop(dom, stmt)
     stmt = map_children(lambda child: _visit(child, inner, owned) if isinstance(child, Stmt) else child, stmt)
@@ -55,7 +61,11 @@ def _is_vector(loop: For, dom: Domains, owned: set[Buffer]) -> bool:
     for part in children_of(loop.body):
         assert isinstance(part, BufferStore)
         key = piece_key(part)
-        if part.buffer not in owned or stored.setdefault(part.buffer, key) != key or _step(part.indices, loop, dom) != 1:
+        if (
+            part.buffer not in owned
+            or stored.setdefault(part.buffer, key) != key
+            or _step(part.indices, loop, dom) != 1
+        ):
             return False
     for node in walk(loop.body):
         if isinstance(node, BufferLoad):
@@ -67,7 +77,9 @@ def _is_vector(loop: For, dom: Domains, owned: set[Buffer]) -> bool:
 
 
 def _step(indices: tuple[Expr, ...], loop: For, dom: Domains) -> int | None:
-    """How far an access moves from one iteration to the next, in its last dimension; None when that is not all it does."""
+    """How far an access moves from one iteration to the next, in its last dimension; None when that is not all it
+    does.
+    """
     if not indices:
         return 0
     *outer, last = indices

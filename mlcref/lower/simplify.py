@@ -1,17 +1,20 @@
-"""Index expressions in normal form; loops that run once or never, conditions that are known, and empty statements removed.
+"""Index expressions in normal form; loops that run once or never, conditions that are known, and empty statements
+removed.
 
-Only indices, extents and conditions on loop and shape variables are touched: there integers do not overflow. Values are kept as
-they are written, since their arithmetic wraps and rounds.
+Only indices, extents and conditions on loop and shape variables are touched: there integers do not overflow. Values
+are kept as they are written, since their arithmetic wraps and rounds.
 """
 
 from __future__ import annotations
 
 from mlcref import arith
 from mlcref.ir import (
-    EQ, AllocBuffer, BufferLoad, BufferStore, Const, DeclBuffer, Evaluate, Expr, For, IfThenElse, LetStmt, Node, PrimFunc, SeqStmt, Stmt,
-    Var, any_node, buffers_used, conjunction, conjuncts, const, constant, map_children, replace, rewrite, seq, substitute, variables,
+    EQ, AllocBuffer, BufferLoad, BufferStore, Const, DeclBuffer, Evaluate, Expr, For, IfThenElse, LetStmt, Node,
+    PrimFunc, SeqStmt, Stmt, Var, any_node, buffers_used, conjunction, conjuncts, const, constant, map_children,
+    replace, rewrite, seq, substitute, variables,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
+from mlcref.lower.jumps import leaves_loop
 
 
 def simplify(func: PrimFunc) -> PrimFunc:
@@ -40,19 +43,14 @@ def _visit(stmt: Stmt, dom: Domains) -> Stmt | None:
 
 
 def _other(stmt: Stmt, dom: Domains) -> Stmt | None:
-    parts = [part for part in _own_statements(stmt)]
-    new = {part: _visit(part, dom) for part in parts}
-    if parts and all(body is None for body in new.values()):
+    body = getattr(stmt, "body", None)
+    new = None if body is None else _visit(body, dom)
+    if body is not None and new is None:
         return None
-    result = map_children(lambda child: new[child] if isinstance(child, Stmt) else simplify_value(child, dom), stmt)
+    result = map_children(lambda child: new if isinstance(child, Stmt) else simplify_value(child, dom), stmt)
     if isinstance(result, AllocBuffer | DeclBuffer) and result.buffer not in buffers_used(result.body):
         return result.body
     return result
-
-
-def _own_statements(stmt: Stmt) -> list[Stmt]:
-    body = getattr(stmt, "body", None)
-    return [] if body is None else [body]
 
 
 def _loop(stmt: For, dom: Domains) -> Stmt | None:
@@ -60,7 +58,7 @@ def _loop(stmt: For, dom: Domains) -> Stmt | None:
     count = constant(stmt.extent)
     if count is not None and count <= 0:
         return None
-    if count == 1:
+    if count == 1 and not leaves_loop(stmt.body):
         return _visit(substitute(stmt.body, {stmt.loop_var: stmt.min}), dom)
     body = _visit(stmt.body, with_loop(dom, stmt))
     return None if body is None else replace(stmt, body=body)
@@ -99,7 +97,11 @@ def at_minimum(condition: Expr, dom: Domains) -> list[Expr]:
 
     ``k_0 * 4 + k_1 == 0`` becomes ``k_0 == 0`` and ``k_1 == 0``, so that each can leave its loop.
     """
-    if not isinstance(condition, EQ) or not isinstance(condition.b, Const) or condition.a.dtype not in ("int32", "int64"):
+    if (
+        not isinstance(condition, EQ)
+        or not isinstance(condition.b, Const)
+        or condition.a.dtype not in ("int32", "int64")
+    ):
         return [condition]
     form = arith.linear(condition.a, dom)
     lows = {atom: arith.bounds(atom, dom).lo for atom in form.terms if isinstance(atom, Var)}

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from mlcref.ir import BufferStore, Evaluate, For, PrimFunc, Stmt, children_of, constant, fresh, map_children, replace, seq, substitute, walk
+from mlcref.ir import (
+    BufferStore,
+    Evaluate,
+    For,
+    PrimFunc,
+    Stmt,
+    children_of,
+    constant,
+    fresh,
+    map_children,
+    replace,
+    seq,
+    substitute,
+    walk,
+)
+from mlcref.lower.jumps import leaves_loop
 
 LIMIT = 512
 """The largest number of statements that one loop may become."""
 
 
 def unroll(func: PrimFunc) -> PrimFunc:
-    """``func`` with its unrolled loops of constant extent as sequences; loops that would grow past ``LIMIT`` become serial."""
+    """``func`` with its unrolled loops of constant extent as sequences; loops that would grow past ``LIMIT`` become
+    serial.
+    """
     return replace(func, body=_visit(func.body))
 
 
@@ -18,7 +35,7 @@ def _visit(stmt: Stmt) -> Stmt:
     if not isinstance(stmt, For) or stmt.kind != "unrolled":
         return seq(*children_of(stmt))
     extent = constant(stmt.extent)
-    if extent is None or extent * _size(stmt.body) > LIMIT:
+    if extent is None or extent * _size(stmt.body) > LIMIT or leaves_loop(stmt.body):
         return replace(stmt, kind="serial")
     return seq(*[substitute(fresh(stmt.body), {stmt.loop_var: stmt.min + i}) for i in range(extent)])
 

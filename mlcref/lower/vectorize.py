@@ -1,7 +1,7 @@
 """Loops of kind "vectorized" as vector statements: ``Ramp`` indices, ``Broadcast`` scalars, elementwise arithmetic.
 
-A loop is cut into pieces of at most 64 bytes per vector, each a power of two of lanes. Where a statement has no vector form the loop
-becomes serial: its iterations do not conflict, so that both mean the same.
+A loop is cut into pieces of at most 64 bytes per vector, each a power of two of lanes. Where a statement has no
+vector form the loop becomes serial: its iterations do not conflict, so that both mean the same.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, BufferStore, Cast, Div, Expr, For, IfThenElse, Max, Min, Mul,
-    PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node, children_of, const, constant, fresh, map_children, replace, seq,
-    substitute, variables, walk,
+    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Div, Expr, For, IfThenElse,
+    Max, Min, Mul, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node, children_of, conjunction, conjuncts,
+    const, constant, fresh, map_children, replace, seq, substitute, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 
@@ -102,13 +102,48 @@ class _Lanes:
             return self.store(stmt)
         if isinstance(stmt, SeqStmt):
             return seq(*[self.statement(part) for part in stmt.seq])
-        if isinstance(stmt, For) and stmt.kind in ("serial", "unrolled") and self.uniform(stmt.min) and self.uniform(stmt.extent):
+        if (
+            isinstance(stmt, For)
+            and stmt.kind in ("serial", "unrolled")
+            and self.uniform(stmt.min)
+            and self.uniform(stmt.extent)
+        ):
             self.dom = with_loop(self.dom, stmt)
             return replace(stmt, body=self.statement(stmt.body))
         if isinstance(stmt, IfThenElse) and self.uniform(stmt.condition):
             other = None if stmt.else_case is None else self.statement(stmt.else_case)
             return replace(stmt, then_case=self.statement(stmt.then_case), else_case=other)
+        if isinstance(stmt, IfThenElse) and stmt.else_case is None:
+            return self.guarded(stmt)
         raise NoVectorForm
+
+    def guarded(self, stmt: IfThenElse) -> Stmt:
+        """A guard that some lanes may fail: vectors where all pass, else one lane after the other."""
+        conditions = tuple([self.in_all_lanes(part) for part in conjuncts(stmt.condition)])
+        one_by_one = self.one_by_one(stmt)
+        return IfThenElse(conjunction(conditions), self.statement(stmt.then_case), one_by_one)
+
+    def in_all_lanes(self, condition: Expr) -> Expr:
+        """A condition that says that ``condition`` holds in every lane: that it does in the lane where it fails
+        first.
+        """
+        if self.uniform(condition):
+            return condition
+        if not isinstance(condition, LT | LE | GT | GE) or any_node(condition, (BufferLoad, Call)):
+            raise NoVectorForm
+        form = arith.linear(condition.a - condition.b, self.dom)
+        step = form.terms.get(self.var, 0)
+        if not step or self.var in form.only(lambda atom: atom is not self.var).variables():
+            raise NoVectorForm
+        rises = (step > 0) == isinstance(condition, LT | LE)
+        worst = self.start + (self.lanes - 1) if rises else self.start
+        return arith.simplify(substitute(condition, {self.var: worst}), self.dom)
+
+    def one_by_one(self, stmt: Stmt) -> Stmt:
+        """The lanes as iterations of a serial loop."""
+        lane = Var(self.var.name, self.var.type)
+        body = substitute(fresh(stmt), {self.var: self.start + lane})
+        return For(lane, const(0, lane.type), const(self.lanes, lane.type), "serial", body)
 
     def store(self, stmt: BufferStore) -> Stmt:
         indices = self.indices(stmt.buffer, stmt.indices)
@@ -121,7 +156,11 @@ class _Lanes:
         if all(self.uniform(index) for index in indices):
             return None
         *outer, last = indices
-        if not all(self.uniform(index) for index in outer) or buffer.type not in _ELEMENTS or any_node(last, BufferLoad):
+        if (
+            not all(self.uniform(index) for index in outer)
+            or buffer.type not in _ELEMENTS
+            or any_node(last, BufferLoad)
+        ):
             raise NoVectorForm
         form = arith.linear(last, self.dom)
         stride = form.terms.get(self.var, 0)
@@ -177,4 +216,3 @@ _RULES: dict[type, Callable[[_Lanes, Any], Expr]] = {
     BufferLoad: _Lanes._load, Cast: _Lanes._cast, Select: _Lanes._select, Var: _Lanes._variable,
     **dict.fromkeys(_ARITHMETIC, _Lanes._binary),
 }  # fmt: skip
-

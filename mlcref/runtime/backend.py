@@ -12,7 +12,9 @@ from mlcref.runtime.module import Module
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend by name. ``build`` makes a module of functions; ``unavailable`` says why it cannot work here, or None."""
+    """A backend by name. ``build`` makes a module of functions; ``unavailable`` says why it cannot work here, or
+    None.
+    """
 
     name: str
     build: Callable[[Mapping[str, PrimFunc], Target], Module]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlcref.codegen import KernelSource, KernelSpec, emit
+from mlcref.codegen import KernelParam, KernelSource, KernelSpec, emit
 from mlcref.ir import PrimFunc, Target
 from mlcref.lower import lower
 from mlcref.runtime.backend import Backend, register_backend
@@ -35,9 +35,13 @@ def launcher(spec: KernelSpec, address: int) -> Launcher:
 
 def launch_params(spec: KernelSpec) -> tuple[Param, ...]:
     """The parameters of ``spec`` as the launcher checks them."""
-    return tuple([
-        ScalarParam(p.name, p.dtype) if p.shape is None else BufferParam(p.name, p.dtype, p.shape, p.written) for p in spec.params
-    ])  # fmt: skip
+    return tuple([_param(param) for param in spec.params])
+
+
+def _param(param: KernelParam) -> Param:
+    if param.shape is None:
+        return ScalarParam(param.name, param.dtype)
+    return BufferParam(param.name, param.dtype, param.shape, param.written)
 
 
 register_backend(Backend("cython", build, why_no_compiler))

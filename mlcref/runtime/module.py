@@ -13,8 +13,9 @@ from mlcref.runtime.array import Device, cpu
 class Module:
     """The functions that a backend made of a module of tensor programs.
 
-    ``module["main"](a, b, c)`` calls one: outputs are arguments too, and are written. Arguments are numpy arrays, runtime tensors, or
-    what shares its memory through DLPack; a call that does not fit raises ``CallError`` before anything is written.
+    ``module["main"](a, b, c)`` calls one: outputs are arguments too, and are written. Arguments are numpy arrays,
+    runtime tensors, or what shares its memory through DLPack; a call that does not fit raises ``CallError`` before
+    anything is written.
     """
 
     def __init__(self, functions: Mapping[str, Callable[..., None]], source: str, backend: str) -> None:
@@ -58,7 +59,8 @@ class Module:
     def time_evaluator(
         self, func_name: str, dev: Device | None = None, number: int = 10, repeat: int = 1, min_repeat_ms: float = 0
     ) -> Callable[..., timing.BenchmarkResult]:
-        """A function that times ``func_name`` on its arguments, in seconds per call: ``.mean``, ``.median``, ``.results``.
+        """A function that times ``func_name`` on its arguments, in seconds per call: ``.mean``, ``.median``,
+        ``.results``.
 
         Raises ``UnsupportedError`` for a device other than the host.
         """

@@ -1,8 +1,8 @@
 """Copies of buffers in other memory: cache_read, cache_write.
 
-A copy goes to the lowest place around both the writer and the first reader, and copies there exactly what the writer
-writes in an iteration of the loops around that place. Anything larger would copy elements over that another iteration
-has written.
+A copy goes before the first reader, at the lowest place around both it and the writer, and copies exactly what the
+writer writes in an iteration of the loops around that place. Anything larger would copy elements over that another
+iteration has written.
 """
 
 from __future__ import annotations
@@ -109,17 +109,19 @@ def _consumers(
     return chosen
 
 
-def _site(func: PrimFunc, scope: BlockRealize, writer: BlockRealize, reader: BlockRealize | None) -> Stmt:
-    """The statement with the writer in it after which the copy goes: a part of the lowest sequence that also holds the
-    first reader, or a part of the scope's body."""
-    above_reader = set() if reader is None else set(index(func).above(reader))
-    part: Stmt = writer
-    for up in index(func).above(writer):
-        if up is scope or (up in above_reader and isinstance(up, SeqStmt)):
-            return part
+def _site(func: PrimFunc, scope: BlockRealize, writer: BlockRealize, reader: BlockRealize | None) -> tuple[Stmt, bool]:
+    """Beside which statement the copy goes, and whether after it: before the part with the first reader of the lowest
+    sequence around it and the writer, or after the part of the scope's body with the writer."""
+    above_writer = set(index(func).above(writer))
+    part: Stmt = writer if reader is None else reader
+    for up in index(func).above(part):
+        if reader is not None and up in above_writer:
+            return part, False
+        if up is scope:
+            break
         if not (isinstance(up, SeqStmt) and up is scope.block.body):
             part = up
-    return part
+    return part, True
 
 
 def _copy(func: PrimFunc, source: Buffer, target: Buffer, spans: Spans, beside: Stmt) -> tuple[Stmt, Token]:
@@ -177,7 +179,7 @@ def plan_cache_read(
         beside, after = children_of(scope.block.body)[0], False
         spans = _read_in_scope(func, scope, buffer, consumers)
     else:
-        beside, after = _site(func, scope, writer, _first(func, consumers)), True
+        beside, after = _site(func, scope, writer, _first(func, consumers))
         spans = _written_there(func, name, scope, writer, buffer, beside, f"{name}.P6")
     copy, token = _copy(func, buffer, cache, spans, beside)
     users = tuple([b.block.token for b in consumers])
@@ -281,13 +283,13 @@ def plan_cache_write(
     cache = _cache_buffer(func, name, buffer, storage_scope)
     readers = _later_readers(func, realize, scope, buffer)
     consumers = [] if consumer_blocks is None else _consumers(func, name, scope, buffer, consumer_blocks)
-    beside = _site(func, scope, realize, _first(func, readers))
+    beside, after = _site(func, scope, realize, _first(func, readers))
     _check_finished(func, realize, beside)
     spans = _written_there(func, name, scope, realize, buffer, beside, f"{name}.P6")
     _check_covered(func, realize, scope, buffer, consumers)
     copy, token = _copy(func, cache, buffer, spans, beside)
     users = (realize.block.token, *(b.block.token for b in consumers))
-    facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, True, users)
+    facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
     check_races(func, f"{name}.P7", build_cache(func, facts)[0], [(realize, "this block")])
     return facts
 

@@ -40,6 +40,7 @@ from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import block_of, blocks_below, child_blocks, loop_of, loops_above, scope_of
 from mlcref.schedule.nest import (
     Ranges,
+    always_defined,
     carried,
     contains,
     covers_domains,
@@ -75,7 +76,7 @@ def build_move(func: PrimFunc, facts: MoveFacts) -> Result:
     return replace_at(func, {facts.realize: None, facts.loop: replace(facts.loop, body=body)}), ()
 
 
-def consume_loops_above(func: PrimFunc, block: Token, loop: Var, **_: Any) -> set[Handle]:
+def consume_loops_above(func: PrimFunc, block: Token, **_: Any) -> set[Handle]:
     """The loops around the block alone go stale."""
     realize = block_of(func, block)
     gone: set[Handle] = set()
@@ -199,7 +200,8 @@ def _check_instances(func: PrimFunc, realize: BlockRealize, target: For, scope: 
     inside = _stays_inside(func, realize, shared, enumerating, want, ranges_at(func, target))
     blocks = child_blocks(scope)
     alone = not keeps_contents(realize.block.writes[0].buffer, blocks, shared)
-    if not inside and not (alone and covers_domains(func, realize, enumerating)):
+    safe = always_defined(realize) or covers_domains(func, realize, enumerating)
+    if not inside and not (alone and safe):
         what = f"the loops of block {realize.block.name} do not provably run through what its consumers need"
         raise refusal(func, "compute_at.P7", what, [(realize, "to be moved"), (target, "under this loop")])
 

@@ -29,7 +29,7 @@ from mlcref.schedule import find
 from mlcref.schedule.choices import RandomPick, perfect_tiles
 from mlcref.schedule.handles import RV, BlockRV, ExprRV, LoopRV
 from mlcref.schedule.table import TABLE, Handle, Primitive
-from mlcref.schedule.trace import VARIADIC, Instruction, Trace
+from mlcref.schedule.trace import OPTIONAL, VARIADIC, Instruction, Trace
 
 _QUERY_INPUTS: dict[str, tuple[str, ...]] = {
     "get_block": (),
@@ -432,9 +432,11 @@ class ScheduleCore:
 
 def _collect(keys: Sequence[str], inputs: Sequence[Any], primitive: Primitive) -> dict[str, Any]:
     """Inputs by parameter: a parameter that takes a list gets all the inputs that the others leave."""
-    listed = [key for key in keys if "list" in str(primitive.signature.parameters[key].annotation)]
+    types = {key: str(primitive.signature.parameters[key].annotation) for key in keys}
+    listed = [key for key in keys if "list" in types[key] and key not in OPTIONAL]
     if not listed:
-        return dict(zip(keys, inputs, strict=False))
+        given = dict(zip(keys, inputs, strict=False))
+        return {key: value or None if key in OPTIONAL else value for key, value in given.items()}
     at, rest = keys.index(listed[0]), len(inputs) - len(keys) + 1
     values: list[Any] = [*inputs[:at], list(inputs[at : at + rest]), *inputs[at + rest :]]
     return dict(zip(keys, values, strict=True))

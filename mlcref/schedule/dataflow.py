@@ -103,6 +103,9 @@ def input_writers(
                 f"block {realize.block.name} reads {region.buffer.name} before block {others[0].block.name} writes it"
             )
             raise refusal(func, rule, what, marks)
+        if others and reduce_loops(others[0]) & shared_loops(func, others[0], realize):
+            what = f"block {realize.block.name} reads {region.buffer.name} while its reduction goes on"
+            raise refusal(func, rule, what, marks)
         found += [(region, other) for other in others]
     return found
 

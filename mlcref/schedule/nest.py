@@ -20,6 +20,7 @@ from mlcref.arith import (
     clip,
     expr_key,
     linear,
+    proved,
     relax,
     relax_form,
     simplify,
@@ -28,16 +29,26 @@ from mlcref.arith import (
     union,
 )
 from mlcref.arith.interval import Extent
+from mlcref.arith.linear import INDEX_TYPES
+from mlcref.dtype import is_float
 from mlcref.ir import (
     GE,
+    GT,
+    LE,
     LT,
+    Add,
     BlockRealize,
     BufferRegion,
     BufferStore,
+    Cast,
     Const,
+    Div,
     Expr,
+    FloorDiv,
+    FloorMod,
     For,
     IterVar,
+    Mod,
     PrimFunc,
     Range,
     Stmt,
@@ -47,6 +58,7 @@ from mlcref.ir import (
     replace,
     substitute,
     variables,
+    walk,
 )
 from mlcref.schedule.find import loops_above
 
@@ -201,6 +213,31 @@ def iterator_domain(item: IterVar) -> Span | None:
     return None
 
 
+def always_defined(realize: BlockRealize) -> bool:
+    """May the block run at any point of its domains, whether or not it does so now? Its reads are then in bounds, and
+    nothing in it divides integers or makes integers of floats."""
+    ranges = iterator_ranges(realize.block.iter_vars)
+    for node in walk(realize.block):
+        if (
+            isinstance(node, Div | Mod | FloorDiv | FloorMod)
+            and not is_float(node.dtype)
+            and not isinstance(node.b, Const)
+        ):
+            return False
+        if isinstance(node, Cast) and is_float(node.value.dtype) and not is_float(node.dtype):
+            return False
+    return all(
+        _in_bounds(dimension, extent, ranges)
+        for region in realize.block.reads
+        for dimension, extent in zip(region.region, region.buffer.shape, strict=True)
+    )
+
+
+def _in_bounds(dimension: Range, extent: Expr, ranges: Ranges) -> bool:
+    end = simplify(dimension.min + dimension.extent, ranges)
+    return proved(dimension.min >= 0, ranges) is True and proved(end <= extent, ranges) is True
+
+
 def contains(outer: Span | None, inner: Span | None, ranges: Ranges) -> bool:
     """Is every integer of ``inner`` provably in ``outer``? None is the whole dimension."""
     if outer is None:
@@ -250,7 +287,8 @@ def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | 
 
 
 def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> tuple[Span | None] | None:
-    """The elements of ``span`` while its one iterator takes ``values``. In a tuple, since None stands for all of them."""
+    """The elements of ``span`` while its one iterator takes ``values``. In a tuple, since None stands for all of them.
+    """
     if not span.base.terms:
         return (span,)
     atom, factor = next(iter(span.base.terms.items()))
@@ -262,38 +300,60 @@ def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> t
         return (None,) if factor == 1 and span.extent == 1 and constant + span.lo == 0 else None
     if taken.lo != taken.hi and span.extent < factor:
         return None
-    return (
-        Span(taken.base.scale(factor), factor * taken.lo + constant + span.lo, factor * taken.hi + constant + span.hi),
-    )
+    return (Span(taken.base.scale(factor).shift(constant), factor * taken.lo + span.lo, factor * taken.hi + span.hi),)
 
 
 # ---- predicates
 
 
+def _below_zero(condition: Expr, ranges: Ranges) -> Linear | None:
+    """The form that is below 0 exactly where the comparison holds; None for other conditions."""
+    if not isinstance(condition, LT | LE | GT | GE) or condition.a.dtype not in INDEX_TYPES:
+        return None
+    gap = linear(condition.a, ranges) - linear(condition.b, ranges)
+    if isinstance(condition, GT | GE):
+        gap = gap.scale(-1)
+    return gap if isinstance(condition, LT | GT) else gap.shift(-1)
+
+
 def _clips_a_domain(condition: Expr, realize: BlockRealize, ranges: Ranges) -> bool:
     """Does the conjunct only keep a binding inside its iterator's domain?"""
-    if not isinstance(condition, LT | GE):
-        return False
-    form, bound = linear(condition.a, ranges), linear(condition.b, ranges)
+    form = _below_zero(condition, ranges)
     for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-        if starts_at_zero(item) and (linear(value, ranges) - form).number() == 0:
-            slack = bound - linear(item.dom.extent, ranges) if isinstance(condition, LT) else bound.scale(-1)
-            room = slack.number()
-            if room is not None and room >= 0:
+        if form is not None and starts_at_zero(item):
+            bound = linear(value, ranges)
+            above = (bound - form - linear(item.dom.extent, ranges)).number()
+            below = (bound + form).number()
+            if (above is not None and above >= 0) or (below is not None and below >= -1):
                 return True
     return False
 
 
 def _bounds_a_digit(condition: Expr, realize: BlockRealize, ranges: Ranges) -> bool:
-    """Is the conjunct ``L < n`` for a binding ``n * rest + L``? Then it only says where rest goes on."""
+    """Is the conjunct ``L < n`` for a binding ``s*n*rest + s*L + low`` with ``0 <= low < s``? Then it only says where
+    rest goes on; without a rest, it says that the binding stays inside its domain.
+    """
     if not isinstance(condition, LT) or not isinstance(condition.b, Const):
         return False
-    n, low = int(condition.b.value), linear(condition.a, ranges)
-    for value in realize.iter_values:
-        rest = linear(value, ranges) - low
-        if rest.terms and not rest.constant and all(k % n == 0 for k in rest.terms.values()):
-            return True
-    return False
+    n, digit = int(condition.b.value), linear(condition.a, ranges)
+    return any(
+        _has_digit(linear(value, ranges), digit, n, item, ranges)
+        for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)
+    )
+
+
+def _has_digit(value: Linear, digit: Linear, n: int, item: IterVar, ranges: Ranges) -> bool:
+    first = next(iter(digit.terms), None)
+    scale, odd = divmod(value.terms.get(first, 0), digit.terms[first]) if first is not None else (0, 0)
+    if scale < 1 or odd or n < 1:
+        return False
+    rest = value - digit.scale(scale)
+    upper = rest.only(lambda atom: rest.terms[atom] % (scale * n) == 0)
+    low = bounds((rest - upper).expr(), ranges)
+    if low.lo is None or low.hi is None or low.lo < 0 or low.hi >= scale:
+        return False
+    domain = iterator_domain(item)
+    return bool(upper.terms) or (domain is not None and starts_at_zero(item) and scale * n > domain.hi)
 
 
 def split_predicate(func: PrimFunc, realize: BlockRealize) -> tuple[list[Expr], list[Expr]]:
@@ -320,11 +380,13 @@ def carried(func: PrimFunc, realize: BlockRealize, others: Sequence[Expr]) -> li
     for condition in others:
         rewritten = substitute(condition, inverse)
         for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-            if isinstance(condition, LT | GE) and not variables(rewritten) <= own:
-                rest = linear(condition.a, ranges) - linear(value, ranges)
-                if rest.number() is not None:
-                    shifted = (term(item.var) + rest).cast(condition.a.dtype).expr()
-                    rewritten = type(condition)(shifted, condition.b)
+            form = _below_zero(condition, ranges)
+            if form is not None and not variables(rewritten) <= own:
+                for sign in (1, -1):
+                    rest = form - linear(value, ranges).scale(sign)
+                    if rest.number() is not None:
+                        below = (term(item.var).scale(sign) + rest).cast(item.var.type)
+                        rewritten = LT(below.expr(), const(0, item.var.type))
         if not variables(rewritten) <= own:
             return None
         result.append(rewritten)
@@ -332,6 +394,14 @@ def carried(func: PrimFunc, realize: BlockRealize, others: Sequence[Expr]) -> li
 
 
 # ---- the nest
+
+
+def _guards(value: Linear, item: IterVar, below: bool, above: bool, ranges: Ranges) -> list[Expr]:
+    """Conditions that keep a value in the iterator's domain, constants on the side of the bound."""
+    rest, constant, dtype = value.shift(-value.constant), value.constant, item.var.type
+    end = linear(item.dom.extent, ranges).shift(-constant).cast(dtype)
+    low = [LE(const(-constant, dtype), rest.expr())] if below else []
+    return [*low, LT(rest.expr(), end.expr())] if above else [*low]
 
 
 def nest(
@@ -354,13 +424,12 @@ def nest(
         part = clip(want.get(k), item.dom.extent, ranges, exact=exact)
         dtype = item.var.type
         start, size = part.start.cast(dtype), part.extent
-        value = start.expr()
+        value, form = start.expr(), start
         if size != 1 or units:
             loop_var = Var(f"ax{len(loops)}", dtype)
             loops.append((loop_var, item.dom.extent if size is None else const(size, dtype)))
-            value = (start + term(loop_var)).expr()
-        guards += [GE(value, const(0, dtype))] if part.below else []
-        guards += [LT(value, item.dom.extent)] if part.above else []
+            value, form = loop_var if start.number() == 0 else Add(value, loop_var), start + term(loop_var)
+        guards += _guards(form, item, part.below, part.above, ranges)
         values.append(value)
     own = {item.var: value for item, value in zip(realize.block.iter_vars, values, strict=True)}
     guards += [simplify(substitute(condition, own), ranges) for condition in keep]

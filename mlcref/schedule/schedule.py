@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mlcref.schedule import annotate, cache, compute_at, kinds, loop
+from mlcref.schedule import annotate, cache, compute_at, inline, kinds, loop, reduction
 from mlcref.schedule.core import ScheduleCore
 from mlcref.schedule.table import TABLE, Primitive
 from mlcref.schedule.trace import VARIADIC
 
-FAMILIES = (loop, kinds, compute_at, cache, annotate)
+FAMILIES = (loop, kinds, compute_at, cache, inline, reduction, annotate)
 """The modules whose records make up the table; importing them fills it."""
 
 

@@ -14,6 +14,8 @@ from mlcref.schedule.handles import RV, BlockRV, ExprRV, LoopRV
 
 VARIADIC = {"reorder": "loops", "fuse": "loops"}
 """Instructions whose first parameter collects positional arguments."""
+OPTIONAL = {"consumer_blocks"}
+"""Lists that TVM writes in text only when they are given, and in JSON as a list of their own."""
 LISTS = {
     "get_loops",
     "get_child_blocks",
@@ -53,6 +55,8 @@ class Instruction:
         """The call as a line of Python."""
         parts: list[str] = []
         for key, value in self.arguments.items():
+            if value is None and key in OPTIONAL:
+                continue
             if VARIADIC.get(self.name) == key:
                 parts += [_python(item, names) for item in value]
             else:
@@ -72,6 +76,8 @@ class Instruction:
         for key, value in self.arguments.items():
             if key in self.attributes:
                 attributes.append(value if isinstance(value, str) else _json(value, names))
+            elif key in OPTIONAL:
+                inputs.append([_json(item, names) for item in value or ()])
             elif isinstance(value, list | tuple):
                 inputs += [_json(item, names) for item in value]
             else:

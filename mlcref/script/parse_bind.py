@@ -60,6 +60,7 @@ class NameBinder:
         self.blocks: list[BlockParts] = []
         self.origin: dict[Node, ast.AST] = {}
         self.lets: set[Var] = set()
+        self.dims: dict[str, Var] = {}
 
     def assign(self, node: ast.Assign) -> Stmt | Wrapper | None:
         if len(node.targets) != 1:
@@ -115,7 +116,8 @@ class NameBinder:
         if handler is not None:
             return handler(self, target.id, value, node)
         if isinstance(value, Var) and not value.name:
-            self.scope.define(target.id, Var(target.id, value.dtype))
+            if self.dims.pop(target.id, None) is None:
+                self.scope.define(target.id, Var(target.id, value.dtype))
             return None
         if symbolic(value) or isinstance(value, bool | int | float):
             return self.let(target, self.evaluate.build(node, ir.as_expr, value), node)

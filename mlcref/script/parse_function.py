@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import Any
 
 from mlcref import ir
@@ -19,8 +20,9 @@ class FunctionParser(StatementParser):
 
     def function(self, node: ast.FunctionDef) -> PrimFunc:
         """The tensor program that ``node`` defines."""
+        declared = _declared(node.body)
         for arg in node.args.posonlyargs + node.args.args:
-            self.parameter(arg)
+            self.parameter(arg, declared)
         if node.args.vararg or node.args.kwarg or node.args.kwonlyargs or node.args.defaults:
             raise self.source.unsupported(node, "parameters of a tensor program are plain names without defaults")
         root = BlockParts("root", node)
@@ -31,7 +33,7 @@ class FunctionParser(StatementParser):
             self.check(func, node)
         return func
 
-    def parameter(self, arg: ast.arg) -> None:
+    def parameter(self, arg: ast.arg, declared: Mapping[str, ast.Call]) -> None:
         if arg.annotation is None:
             if arg.arg in ("self", "cls") and not self.params:
                 return
@@ -41,7 +43,7 @@ class FunctionParser(StatementParser):
         annotation = arg.annotation
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
             annotation = self.inner_annotation(annotation)
-        value = self.evaluate.value(annotation)
+        value = self.evaluate.value(self.with_named_dims(annotation, declared))
         if isinstance(value, Buffer):
             self.params[arg.arg] = buffer = named(value, arg.arg)
             self.scope.define(arg.arg, buffer)
@@ -53,6 +55,27 @@ class FunctionParser(StatementParser):
             self.scope.define(arg.arg, forms.HandleParameter(arg.arg))
         else:
             raise self.source.error(annotation, f"{ast.unparse(annotation)} is no type of a parameter")
+
+    def with_named_dims(self, annotation: ast.expr, declared: Mapping[str, ast.Call]) -> ast.expr:
+        """``T.Buffer(("n", 4))`` as ``T.Buffer((n, 4))`` of the n that the body declares: ``n = T.int32()``."""
+        if not isinstance(annotation, ast.Call) or not annotation.args or not isinstance(annotation.args[0], ast.Tuple):
+            return annotation
+        shape = annotation.args[0]
+        dims = [self.named_dim(dim, declared) for dim in shape.elts]
+        named_shape = ast.copy_location(ast.Tuple(dims, ast.Load()), shape)
+        call = ast.Call(annotation.func, [named_shape, *annotation.args[1:]], annotation.keywords)
+        return ast.copy_location(call, annotation)
+
+    def named_dim(self, dim: ast.expr, declared: Mapping[str, ast.Call]) -> ast.expr:
+        if not isinstance(dim, ast.Constant) or not isinstance(dim.value, str):
+            return dim
+        name = dim.value
+        if name not in declared:
+            raise self.source.error(dim, f"dimension {name} is not declared", f"begin the body with {name} = T.int64()")
+        if name not in self.dims:
+            self.dims[name] = Var(name, self.evaluate.expr(declared[name]).dtype)
+            self.scope.define(name, self.dims[name])
+        return ast.copy_location(ast.Name(name, ast.Load()), dim)
 
     def inner_annotation(self, annotation: ast.Constant) -> ast.expr:
         """The expression in an annotation written as a string."""
@@ -93,3 +116,17 @@ class FunctionParser(StatementParser):
         stmt = self.statements(body)
         explicit = isinstance(stmt, ir.BlockRealize) and stmt.block.name == "root" and not stmt.iter_values
         return stmt if explicit and not root.alloc_buffers else self.realize(root, stmt, {"reads": (), "writes": ()})
+
+
+def _declared(body: list[ast.stmt]) -> dict[str, ast.Call]:
+    """What the statements assign to each name where it is a call without arguments: ``n, m = T.int64(), T.int64()``."""
+    found: dict[str, ast.Call] = {}
+    for stmt in body:
+        if isinstance(stmt, ast.Assign):
+            target, value = stmt.targets[0], stmt.value
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            calls = value.elts if isinstance(value, ast.Tuple) else [value]
+            for name, call in zip(names, calls, strict=False):
+                if isinstance(name, ast.Name) and isinstance(call, ast.Call) and not call.args:
+                    found.setdefault(name.id, call)
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 from mlcref import dtype as dt
 from mlcref.errors import OracleError, UnsupportedError
 from mlcref.interp.arguments import Binding, Slot
-from mlcref.interp.bound import BoundArithmetic, error_of
+from mlcref.interp.bound import BoundArithmetic, Undecided, error_of
 from mlcref.interp.memory import Undefined
 from mlcref.interp.numeric import MACHINE, Arithmetic
 from mlcref.interp.run import execute, select
@@ -104,15 +104,20 @@ class _Check:
 
     def run(self, calls: Iterator[Trial]) -> Verdict:
         """The verdict over all trials; the first counterexample ends it."""
-        done = 0
+        done, undecided = 0, ""
         for trial in calls:
             try:
                 counted, counterexample = self.attempt(trial)
+            except Undecided as error:
+                undecided = error.what
+                continue
             except UnsupportedError as error:
                 return Verdict(UNSUPPORTED, error.what)
             if counterexample is not None:
                 return Verdict(REFUTED, f"input {trial.number} ({trial.kind})", counterexample)
             done += counted
+        if undecided:
+            return Verdict(UNSUPPORTED, undecided)
         if not done:
             reason = self.undefined.what if self.undefined else "there were no inputs"
             return Verdict(UNSUPPORTED, f"the first program is defined on no input that was tried: {reason}")

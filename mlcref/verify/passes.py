@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mlcref.ir import PrimFunc
 from mlcref.verify.equivalent import check_equivalent
@@ -29,16 +29,40 @@ class PassVerdict:
         return f"{self.name}: {self.verdict}"
 
 
-def check_passes(passes: Iterable[Pass | tuple[str, Pass]], func: PrimFunc, **options: Any) -> list[PassVerdict]:
+class NamedPass(Protocol):
+    """A pass as pipelines hold them."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def run(self) -> Pass:
+        """The function."""
+
+
+def check_passes(
+    passes: Iterable[Pass | tuple[str, Pass] | NamedPass], func: PrimFunc, **options: Any
+) -> list[PassVerdict]:
     """Run ``passes`` one after the other on ``func`` and check each result against its input.
 
-    A pass is a function from program to program, or a pair of a name and one. ``options`` are those of
-    :func:`check_equivalent`. Ends behind the first pass that is refuted, so that the last verdict is the culprit's.
-    A pass that returns its input is not checked.
+    A pass is a function from program to program, a pair of a name and one, or a record with ``name`` and ``run`` such
+    as those of ``mlcref.lower.PIPELINE``. ``options`` are those of :func:`check_equivalent`. Ends behind the first
+    pass that is refuted, so that the last verdict is the culprit's. A pass that returns its input is not checked.
+
+    >>> from mlcref.script import from_source
+    >>> f = from_source('''
+    ... @T.prim_func
+    ... def f(A: T.Buffer((3,), "float32")):
+    ...     A[0] = T.float32(2)
+    ... ''')
+    >>> for found in check_passes([("rename", lambda func: func.with_attr("global_symbol", "g"))], f, trials=1):
+    ...     print(found)
+    rename: TESTED: 1 input, all results equal bit by bit
     """
     verdicts: list[PassVerdict] = []
     for item in passes:
-        name, apply = item if isinstance(item, tuple) else (getattr(item, "__name__", str(item)), item)
+        name, apply = _named(item)
         after = apply(func)
         if after is func:
             continue
@@ -47,3 +71,11 @@ def check_passes(passes: Iterable[Pass | tuple[str, Pass]], func: PrimFunc, **op
             break
         func = after
     return verdicts
+
+
+def _named(item: Pass | tuple[str, Pass] | NamedPass) -> tuple[str, Pass]:
+    if isinstance(item, tuple):
+        return item
+    if callable(item):
+        return getattr(item, "__name__", str(item)), item
+    return item.name, item.run

@@ -85,9 +85,9 @@ def case_study(sch: Any) -> None:
     _, j, k = sch.get_loops(block)
     j_0, j_1 = sch.split(j, factors=[None, 4])
     sch.reorder(j_0, k, j_1)
+    sch.vectorize(j_1)
     sch.reverse_compute_at(sch.get_block("C"), j_0)
     sch.decompose_reduction(block, k)
-    sch.vectorize(j_1)
 
 
 def cache_matmul(sch: Any) -> None:
@@ -164,17 +164,19 @@ def ours_text(program: str) -> str:
     return text
 
 
-def test_a_trace_of_tvm_in_json_replays_here() -> None:
+@pytest.mark.parametrize("act", [tile_matmul, cache_matmul], ids=lambda act: act.__name__)
+def test_a_trace_of_tvm_in_json_replays_here(act: Callable[[Any], None]) -> None:
     theirs = tvm.s_tir.Schedule(tvm.script.from_source(ours_text("matmul")))
-    tile_matmul(with_old_names(theirs))
+    act(with_old_names(theirs))
     ours = Schedule(from_source(PROGRAMS["matmul"]))
     Trace.apply_json_to_schedule(json.loads(json.dumps(theirs.trace.as_json(), default=lambda imm: imm.value)), ours)
     assert ours.trace.as_python()[1:] == list(theirs.trace.as_python())[1:]
 
 
-def test_a_trace_of_ours_in_json_replays_in_tvm() -> None:
+@pytest.mark.parametrize("act", [tile_matmul, cache_matmul], ids=lambda act: act.__name__)
+def test_a_trace_of_ours_in_json_replays_in_tvm(act: Callable[[Any], None]) -> None:
     ours = Schedule(from_source(PROGRAMS["matmul"]))
-    tile_matmul(ours)
+    act(ours)
     theirs = tvm.s_tir.Schedule(tvm.script.from_source(ours_text("matmul")))
     insts, decisions = ours.trace.as_json()
     insts[0][0] = "GetSBlock"

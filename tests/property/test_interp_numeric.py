@@ -27,7 +27,9 @@ def numbers(dtype: str) -> st.SearchStrategy[Any]:
 
 
 def same(a: Any, b: Any) -> bool:
-    return bool(np.array_equal(np.array([a]), np.array([b]), equal_nan=isinstance(a, float))) and np.signbit(a) == np.signbit(b)
+    return bool(np.array_equal(np.array([a]), np.array([b]), equal_nan=isinstance(a, float))) and np.signbit(
+        a
+    ) == np.signbit(b)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -84,7 +86,10 @@ def test_integers_become_float32_in_one_rounding(value: int) -> None:
 def test_the_bound_covers_float64_evaluation(dtype: str, data: st.DataObject) -> None:
     """A chain of operations stays within its bound of the same chain in much higher precision."""
     small = st.floats(-8, 8, width=16)
-    start, steps = data.draw(small), data.draw(st.lists(st.tuples(st.sampled_from([Add, Sub, Mul, Div]), small), max_size=6))
+    start, steps = (
+        data.draw(small),
+        data.draw(st.lists(st.tuples(st.sampled_from([Add, Sub, Mul, Div]), small), max_size=6)),
+    )
     bounds, value, exact = BoundArithmetic(), start, np.longdouble(start)
     for kind, operand in steps:
         if kind is Div and abs(operand) < 0.1:

@@ -29,7 +29,9 @@ def test_bfloat16_rounds_once() -> None:
     assert rounder("bfloat16")(1 + 2.0**-8) == 1.0  # the tie goes to even
 
 
-@pytest.mark.parametrize(("value", "expected"), [(65519.0, 65504.0), (65520.0, math.inf), (2.0**-25, 0.0), (2.0**-24, 2.0**-24)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(65519.0, 65504.0), (65520.0, math.inf), (2.0**-25, 0.0), (2.0**-24, 2.0**-24)]
+)
 def test_float16_edges(value: float, expected: float) -> None:
     assert rounder("float16")(value) == expected
 
@@ -112,7 +114,9 @@ def test_truth_values_have_no_sum() -> None:
         binary(Add, "bool")
 
 
-@pytest.mark.parametrize(("value", "dtype", "expected"), [(3.99, "int32", 3), (-3.99, "int32", -3), (255.5, "uint8", 255)])
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"), [(3.99, "int32", 3), (-3.99, "int32", -3), (255.5, "uint8", 255)]
+)
 def test_float_to_integer_drops_the_fraction(value: float, dtype: str, expected: int) -> None:
     assert converter("float64", dtype)(value) == expected
 

@@ -10,9 +10,35 @@ import pytest
 from mlcref.errors import OracleError, UnsupportedError
 from mlcref.interp import interpret, record_accesses
 from mlcref.ir import (
-    EQ, AllocBuffer, AssertStmt, AttrStmt, Break, Broadcast, Buffer, BufferStore, Call, Continue, DeclBuffer, Evaluate, For, IfThenElse, Let, LetStmt,
-    PrimFunc, Ramp, SeqStmt, StringImm, Var, While, const, loop, register_global_func, remove_global_func, seq, store,
-)  # fmt: skip
+    EQ,
+    AllocBuffer,
+    AssertStmt,
+    AttrStmt,
+    Break,
+    Broadcast,
+    Buffer,
+    BufferStore,
+    Call,
+    Continue,
+    DeclBuffer,
+    Evaluate,
+    For,
+    IfThenElse,
+    Let,
+    LetStmt,
+    PrimFunc,
+    Ramp,
+    SeqStmt,
+    StringImm,
+    Var,
+    While,
+    const,
+    loop,
+    register_global_func,
+    remove_global_func,
+    seq,
+    store,
+)
 from mlcref.script import tir as T
 
 

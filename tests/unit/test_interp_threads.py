@@ -283,8 +283,23 @@ def test_a_parallel_loop_around_a_barrier_is_not_supported() -> None:
                 S[t] = A[t]
                 A[t] = S[3 - t]
 
-    with pytest.raises(UnsupportedError, match="a parallel loop around a barrier"):
+    with pytest.raises(UnsupportedError, match="a parallel loop around a barrier of threads"):
         interpret(f, floats(4))
+
+
+def test_parallel_loops_between_the_axes_of_a_grid_are_checked() -> None:
+    @T.prim_func
+    def f(A: T.Buffer((2, 4), "float32"), n: T.int32):
+        for b in T.thread_binding(2, thread="blockIdx.x"):
+            for r in T.parallel(4):
+                A[b, r] = T.float32(1)
+                A[b, r * n] = T.float32(2)
+
+    a = floats(2, 4)
+    interpret(f, a, 1)
+    assert (a == 2).all()
+    with pytest.raises(OracleError, match=r"race on A\[0, 0\]: written by parallel iteration r=0, written by r=1"):
+        interpret(f, a, 0)
 
 
 def test_shared_memory_of_threads_that_parted_is_not_supported() -> None:
@@ -299,3 +314,37 @@ def test_shared_memory_of_threads_that_parted_is_not_supported() -> None:
 
     with pytest.raises(UnsupportedError, match=r"allocation of S \(shared\) by threads one after the other"):
         interpret(f, floats(4))
+
+
+def test_races_in_memory_of_one_thread() -> None:
+    @T.prim_func
+    def f(A: T.Buffer((2, 4), "float32")):
+        L = T.alloc_buffer((4,), "float32", scope="local")
+        for t in T.thread_binding(2, thread="threadIdx.x"):
+            for v in T.vectorized(4):
+                L[v] = A[t, v]
+        for t in T.thread_binding(2, thread="threadIdx.x"):
+            for v in T.vectorized(3):
+                L[v] = L[v + 1]
+
+    with pytest.raises(OracleError, match=r"race on L\[1\]: read by vectorized iteration v=0, written by v=1"):
+        interpret(f, floats(2, 4))
+
+
+def test_a_collective_inside_an_instance_of_one_thread_is_not_supported() -> None:
+    @T.prim_func
+    def f(A: T.Buffer((2, 4), "float32"), B: T.Buffer((2,), "float32")):
+        for i in T.thread_binding(2, thread="threadIdx.y"):
+            with T.block("outer"):
+                vo = T.axis.spatial(2, i)
+                for k in T.thread_binding(4, thread="threadIdx.x"):
+                    with T.block("inner"):
+                        vk = T.axis.reduce(4, k)
+                        with T.init():
+                            B[vo] = T.float32(0)
+                        B[vo] = B[vo] + A[vo, vk]
+
+    with pytest.raises(
+        UnsupportedError, match="block inner reduces over threads inside a block instance of one thread"
+    ):
+        interpret(f, floats(2, 4), floats(2))

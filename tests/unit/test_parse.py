@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mlcref import ir
+from mlcref.errors import ScriptError
 from mlcref.ir import (
     AllocBuffer, AssertStmt, AttrStmt, Block, BlockRealize, Break, BufferLoad, BufferStore, Const, DeclBuffer, Evaluate, For,
     IfThenElse, IRModule, LetStmt, PrimFunc, SeqStmt, While, assert_structural_equal, structural_equal,
@@ -234,6 +235,25 @@ def test_symbolic_shapes_and_handles() -> None:
     assert (y.dtype, y.scope, y.strides[0], y.elem_offset.name) == ("float16", "shared", x.shape[1], "k")
     assert [v.name for v in func.shape_vars()] == ["n", "m", "k"]
     assert all(v.dtype == "int64" for v in func.shape_vars())
+
+
+def test_dimensions_as_strings_are_what_the_body_declares() -> None:
+    func = from_source(
+        "@T.prim_func\n"
+        'def f(A: T.Buffer(("n", 4), "float32"), B: T.Buffer((n * 2, "m"), "float32"), C: T.Buffer(("m",), "int32")):\n'
+        "    n, m = T.int32(), T.int64()\n"
+        "    for i in T.serial(n):\n        C[m - 1] = i\n"
+    )
+    a, b, c = func.buffers
+    assert [(v.name, v.dtype) for v in func.shape_vars()] == [("n", "int32"), ("m", "int64")]
+    assert b.shape[1] is c.shape[0]
+    assert b.shape[0].a is a.shape[0]
+    assert structural_equal(from_source(func.script()), func)
+
+
+def test_a_dimension_that_is_not_declared() -> None:
+    with pytest.raises(ScriptError, match=r'dimension n is not declared(.|\n)*"n"(.|\n)*begin the body with n = T.int64'):
+        from_source('@T.prim_func\ndef f(A: T.Buffer(("n",), "float32")):\n    T.evaluate(0)\n')
 
 
 def test_blocks() -> None:

@@ -25,7 +25,9 @@ def sections() -> list[tuple[str, str, str]]:
     """Number and name, severity, text of each rule; the text before the first rule is rule "prelude"."""
     parts = RULE.split(TEXT)
     found = [("prelude", "", parts[0])]
-    found += [(name, severity, text) for name, severity, text in zip(parts[2::4], parts[3::4], parts[4::4], strict=True)]
+    found += [
+        (name, severity, text) for name, severity, text in zip(parts[2::4], parts[3::4], parts[4::4], strict=True)
+    ]
     return found
 
 

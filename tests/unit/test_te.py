@@ -136,6 +136,25 @@ def test_producers_come_before_consumers_each_once() -> None:
     np.testing.assert_array_equal(result, np.arange(4) + 1)
 
 
+def test_independent_blocks_come_in_the_order_of_the_arguments_and_of_use() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+    first, second, third = (te.compute((4,), lambda i: A[i] % 4, name=name) for name in ("first", "second", "third"))
+    used = te.compute((4,), lambda i: second[third[i]] + first[i], name="used")
+    assert [tensor.name for tensor in used.op.input_tensors] == ["third", "second", "first"]
+    blocks = blocks_in(te.create_prim_func([A, used]).body)
+    assert [block.name for block in blocks] == ["root", "third", "second", "first", "used"]
+    blocks = blocks_in(te.create_prim_func([A, second, used, third]).body)
+    assert [block.name for block in blocks] == ["root", "second", "third", "first", "used"]
+
+
+def test_regions_know_where_an_axis_starts() -> None:
+    A = te.placeholder((4,), name="A")
+    k = te.reduce_axis((8, 12), "k")
+    S = te.compute((), lambda: te.sum(A[k // 8] * A[0], axis=k), name="S")
+    (region,) = blocks_in(te.create_prim_func([A, S]).body)[1].reads
+    assert (int(region.region[0].min), int(region.region[0].extent)) == (0, 2)
+
+
 def test_equal_names_give_different_block_names() -> None:
     A = te.placeholder((4,), name="A")
     B = te.compute((4,), lambda i: A[i] + 1.0)

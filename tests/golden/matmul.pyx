@@ -1,0 +1,58 @@
+from cython.parallel cimport prange, threadid
+
+cdef extern from *:
+    """
+    #include <math.h>
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    typedef float* __restrict__ float32_restrict;
+    typedef float float32x16 __attribute__((vector_size(64), aligned(4), may_alias));
+    static inline __attribute__((always_inline)) float32x16 splat_float32x16(float x0) { return x0 - (float32x16){0}; }
+    """
+    ctypedef signed char int8_t
+    ctypedef short int16_t
+    ctypedef int int32_t
+    ctypedef long long int64_t
+    ctypedef unsigned char uint8_t
+    ctypedef unsigned short uint16_t
+    ctypedef unsigned int uint32_t
+    ctypedef unsigned long long uint64_t
+    ctypedef float* float32_restrict
+    ctypedef float float32x16
+    float32x16 splat_float32x16(float) nogil
+
+
+cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restrict B, int64_t i_0) noexcept nogil:
+    cdef int64_t j_0
+    cdef float32x16 C_tile_0
+    cdef float32x16 C_tile_16
+    cdef float32x16 C_tile_32
+    cdef float32x16 C_tile_48
+    cdef int64_t k
+    for j_0 in range(2):
+        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0] = splat_float32x16(<float>0.0)
+        C_tile_0 = (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0]
+        C_tile_16 = (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0]
+        C_tile_32 = (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0]
+        C_tile_48 = (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0]
+        for k in range(64):
+            C_tile_0 = C_tile_0 + (splat_float32x16(A[(i_0 * 2) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32))[0])
+            C_tile_16 = C_tile_16 + (splat_float32x16(A[(i_0 * 2) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32 + 16))[0])
+            C_tile_32 = C_tile_32 + (splat_float32x16(A[(i_0 * 2 + 1) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32))[0])
+            C_tile_48 = C_tile_48 + (splat_float32x16(A[(i_0 * 2 + 1) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32 + 16))[0])
+        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0] = C_tile_0
+        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0] = C_tile_16
+        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0] = C_tile_32
+        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0] = C_tile_48
+
+cdef void matmul_body(float32_restrict A, float32_restrict B, float32_restrict C) noexcept nogil:
+    cdef int64_t i_0
+    for i_0 in prange(32, num_threads=2, schedule="static"):
+        matmul_body_i_0(C, A, B, i_0)
+
+cdef void matmul_kernel(void** args) noexcept nogil:
+    matmul_body(<float32_restrict>args[0], <float32_restrict>args[1], <float32_restrict>args[2])
