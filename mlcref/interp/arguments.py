@@ -14,12 +14,14 @@ import numpy as np
 from mlcref import dtype as dt
 from mlcref.errors import CallError, UnsupportedError
 from mlcref.interp.memory import Storage, Undefined, View, row_major, span
-from mlcref.interp.numeric import converter, rounder
+from mlcref.interp.numeric import converter
 from mlcref.interp.rules import RULES
-from mlcref.ir.expr import Buffer, Expr, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import BufferStore, DeclBuffer, MatchBufferRegion
 from mlcref.ir.visit import walk
+from mlcref.rounding import rounder
 
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[Expr, dict[Var, Any]], int]

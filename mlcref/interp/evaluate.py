@@ -12,22 +12,9 @@ from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal, conve
 from mlcref.interp.placement import facts_of
 from mlcref.interp.rules import RULES
 from mlcref.ir.base import Node
-from mlcref.ir.expr import (
-    Binary,
-    Broadcast,
-    Buffer,
-    BufferLoad,
-    Call,
-    Cast,
-    Const,
-    Expr,
-    Let,
-    Not,
-    Ramp,
-    Select,
-    StringImm,
-    Var,
-)
+from mlcref.ir.buffer import Buffer, BufferLoad
+from mlcref.ir.compound import Let, Ramp, Select
+from mlcref.ir.expr import Binary, Broadcast, Call, Cast, Const, Expr, Not, StringImm, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.intrinsics import INTRINSICS
 from mlcref.ir.registry import get_global_func

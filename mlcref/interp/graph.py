@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
-from mlcref.interp.run import interpret
 
 from mlcref import dtype as dt
 from mlcref.errors import MlcrefError, OracleError, UnsupportedError
+from mlcref.interp.run import interpret
 from mlcref.ir import graph
 from mlcref.ir.base import Node
-from mlcref.ir.expr import Buffer
+from mlcref.ir.buffer import Buffer
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments

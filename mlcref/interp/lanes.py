@@ -19,7 +19,8 @@ from mlcref.interp.machine import Machine
 from mlcref.interp.memory import PerThread, View
 from mlcref.interp.placement import is_thread, scope_kind
 from mlcref.interp.races import Fork
-from mlcref.ir.expr import Buffer, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Var
 from mlcref.ir.stmt import (
     AllocBuffer,
     AttrStmt,

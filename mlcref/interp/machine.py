@@ -15,7 +15,8 @@ from mlcref.interp.evaluate import Evaluator, spread
 from mlcref.interp.memory import PerThread, Storage, View, element, row_major, span
 from mlcref.interp.placement import scope_kind
 from mlcref.interp.races import Fork
-from mlcref.ir.expr import Buffer, Expr, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import (
     AllocBuffer,
     AssertStmt,

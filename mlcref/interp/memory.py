@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mlcref.ir.expr import Buffer
+from mlcref.ir.buffer import Buffer
 
 
 class Undefined:

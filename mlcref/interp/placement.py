@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from mlcref.ir.expr import Buffer, BufferLoad, Expr, Var
+from mlcref.ir.buffer import Buffer, BufferLoad
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.index import index, stmt_children
 from mlcref.ir.stmt import (

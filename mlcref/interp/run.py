@@ -17,7 +17,7 @@ from mlcref.interp.placement import facts_of
 from mlcref.interp.races import RaceCheck
 from mlcref.interp.signature import SignatureCheck
 from mlcref.ir.base import Node
-from mlcref.ir.expr import Buffer
+from mlcref.ir.buffer import Buffer
 from mlcref.ir.function import IRModule, PrimFunc
 from mlcref.ir.stmt import Stmt
 

@@ -16,7 +16,7 @@ from mlcref.interp.evaluate import Evaluator
 from mlcref.interp.machine import Machine
 from mlcref.interp.memory import Storage, View, element
 from mlcref.ir.base import Node
-from mlcref.ir.expr import Buffer
+from mlcref.ir.buffer import Buffer
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import Block, BufferRegion, Token
 from mlcref.ir.visit import walk

@@ -1,6 +1,8 @@
 """The IR: nodes, tables and the tools to build, walk, compare and check them. Everything else stands on this floor."""
 
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, replace
+from mlcref.ir.buffer import Buffer, BufferLoad, Range, load
+from mlcref.ir.compound import Let, Ramp, Select, conjunction, conjuncts
 from mlcref.ir.equal import assert_structural_equal, first_difference, structural_equal
 from mlcref.ir.expr import (
     EQ,
@@ -13,8 +15,6 @@ from mlcref.ir.expr import (
     And,
     Binary,
     Broadcast,
-    Buffer,
-    BufferLoad,
     Call,
     Cast,
     Compare,
@@ -24,26 +24,19 @@ from mlcref.ir.expr import (
     ExprLike,
     FloorDiv,
     FloorMod,
-    Let,
     Max,
     Min,
     Mod,
     Mul,
     Not,
     Or,
-    Ramp,
-    Range,
-    Select,
     StringImm,
     Sub,
     Var,
     as_expr,
     binary,
     cast,
-    conjunction,
-    conjuncts,
     const,
-    load,
 )
 from mlcref.ir.fresh import fresh
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module

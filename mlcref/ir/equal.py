@@ -10,7 +10,8 @@ import numpy as np
 from mlcref.errors import MlcrefError
 from mlcref.ir import graph
 from mlcref.ir.base import FIELDS, Node, Role
-from mlcref.ir.expr import Buffer, Const, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Const, Var
 from mlcref.ir.function import GlobalVar, IRModule, PrimFunc
 from mlcref.ir.stmt import Token
 

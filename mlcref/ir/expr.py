@@ -7,15 +7,13 @@ value.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
-
-import numpy as np
 
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
-from mlcref.ir.base import Node, Value, binds, node, plain
+from mlcref.ir.base import Node, Value, node, plain
+from mlcref.rounding import rounder
 
 ExprLike = Any
 """An expression, or a Python number that becomes a constant."""
@@ -356,47 +354,6 @@ class Not(Expr):
 
 
 @node
-class Select(Expr):
-    """``true_value`` where ``condition`` holds, else ``false_value``; both are evaluated (``T.if_then_else`` evaluates
-    one).
-    """
-
-    condition: Expr
-    true_value: Expr
-    false_value: Expr
-
-    @property
-    def dtype(self) -> str:
-        return self.true_value.dtype
-
-
-@node
-class Let(Expr):
-    """``body`` in which ``var`` stands for ``value``."""
-
-    var: Var = binds()
-    value: Expr
-    body: Expr
-
-    @property
-    def dtype(self) -> str:
-        return self.body.dtype
-
-
-@node
-class Ramp(Expr):
-    """The vector ``base, base + stride, …`` of ``lanes`` elements."""
-
-    base: Expr
-    stride: Expr
-    lanes: int
-
-    @property
-    def dtype(self) -> str:
-        return dt.parse(self.base.dtype).with_lanes(self.lanes)
-
-
-@node
 class Broadcast(Expr):
     """``value`` in each of ``lanes`` elements."""
 
@@ -423,74 +380,6 @@ class Call(Expr):
         return self.type
 
 
-@node
-class Range(Node):
-    """The integers from ``min`` on, ``extent`` of them."""
-
-    min: Expr
-    extent: Expr
-
-
-@node
-class Buffer(Node):
-    """A tensor in memory: what an index means and where it lives. Identity is the object; aliases share ``data``.
-
-    ``shape`` counts elements per dimension, ``strides`` (empty: row-major) elements between neighbours, ``elem_offset``
-    elements before the first. ``scope`` is "global", "shared", "local" or a scope with a suffix such as
-    "global.accumulator".
-    """
-
-    name: str = plain(structural=False)
-    shape: tuple[Expr, ...]
-    type: str = "float32"
-    scope: str = "global"
-    strides: tuple[Expr, ...] = ()
-    elem_offset: Expr | None = None
-    data: Var | None = None
-    align: int = 64
-    offset_factor: int = 1
-
-    @property
-    def dtype(self) -> str:
-        """Data type of an element."""
-        return self.type
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    def __getitem__(self, indices: Any) -> Expr:
-        indices = indices if isinstance(indices, tuple) else (indices,)
-        return load(self, indices)
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-@node
-class BufferLoad(Expr):
-    """The element (or, where the last index is a vector, the elements) of ``buffer`` at ``indices``."""
-
-    buffer: Buffer
-    indices: tuple[Expr, ...]
-
-    @property
-    def dtype(self) -> str:
-        count = 1 if not self.indices else max(dt.lanes(index.dtype) for index in self.indices)
-        return self.buffer.type if count == 1 else dt.parse(self.buffer.type).with_lanes(count)
-
-
-def round_float(value: float, dtype: str) -> float:
-    """``value`` rounded to ``dtype`` and back to a Python float."""
-    if dt.parse(dtype).bits == 64 or value != value:
-        return float(value)
-    try:
-        return float(dt.numpy_dtype(dtype).type(value))
-    except OverflowError:
-        return math.copysign(math.inf, value)
-
-
 def const(value: Any, dtype: str | None = None) -> Const:
     """A constant of ``dtype``; without one, bool, int32 (int64 when it does not fit) or float32.
 
@@ -506,21 +395,13 @@ def const(value: Any, dtype: str | None = None) -> Const:
         else:
             dtype = "float32"
     if dt.is_float(dtype):
-        import_float = float(value)
-        rounded = import_float if not math.isfinite(import_float) else _quiet_round(import_float, dtype)
-        return Const(rounded, dtype)
+        return Const(rounder(dt.parse(dtype).element)(float(value)), dtype)
     if dt.is_bool(dtype):
         return Const(bool(value), dtype)
     low, high = dt.integer_range(dtype)
     if int(value) != value or not low <= value <= high:
         raise TypeMismatch(f"{value} does not fit {dtype}")
     return Const(int(value), dtype)
-
-
-def _quiet_round(value: float, dtype: str) -> float:
-
-    with np.errstate(over="ignore", under="ignore"):
-        return round_float(value, dtype)
 
 
 def as_expr(value: ExprLike, dtype: str | None = None) -> Expr:
@@ -641,29 +522,3 @@ def _bitwise(op: str, a: ExprLike, b: ExprLike) -> Expr:
     if dt.is_float(x.dtype):
         raise TypeMismatch(f"{op} is defined on integers, not on {x.dtype}")
     return Call(op, (x, y), x.dtype)
-
-
-def load(buffer: Buffer, indices: Sequence[ExprLike]) -> BufferLoad:
-    """``buffer[indices]``; raises ``TypeMismatch`` when the number of indices is not the buffer's rank."""
-    if len(indices) != len(buffer.shape):
-        raise TypeMismatch(f"{buffer.name} has {len(buffer.shape)} dimensions but is indexed with {len(indices)}")
-    return BufferLoad(buffer, tuple(as_expr(index) for index in indices))
-
-
-def conjuncts(condition: Expr) -> tuple[Expr, ...]:
-    """``condition`` as a tuple of conditions that must all hold; the constant True is the empty tuple."""
-    if isinstance(condition, And):
-        return conjuncts(condition.a) + conjuncts(condition.b)
-    if isinstance(condition, Const) and condition.value is True:
-        return ()
-    return (condition,)
-
-
-def conjunction(conditions: Sequence[Expr]) -> Expr:
-    """The one condition that says all of ``conditions``; True when there are none."""
-    if not conditions:
-        return Const(True, "bool")
-    result = conditions[0]
-    for condition in conditions[1:]:
-        result = And(result, condition)
-    return result

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from mlcref.ir.base import FIELDS, Node, Role, replace
-from mlcref.ir.expr import Buffer, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Var
 from mlcref.ir.stmt import Token
 from mlcref.ir.visit import map_children, substitute_buffer, walk
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from mlcref.errors import MlcrefError
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, binds, html_of, node, replace, script_of, show_script
-from mlcref.ir.expr import Buffer, Expr, Var
+from mlcref.ir.buffer import Buffer
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Block, BlockRealize, Stmt
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, binds, node, plain
-from mlcref.ir.expr import Buffer, Const, Expr, ExprLike, Range, Var, as_expr, cast
+from mlcref.ir.buffer import Buffer, Range
+from mlcref.ir.expr import Const, Expr, ExprLike, Var, as_expr, cast
 
 FOR_KINDS = ("serial", "parallel", "vectorized", "unrolled", "thread_binding")
 ITER_TYPES = ("spatial", "reduce", "opaque", "scan")

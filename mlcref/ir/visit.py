@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mlcref.ir.base import CHILDREN, FIELDS, Node, Role, replace
-from mlcref.ir.expr import Buffer, BufferLoad, Expr, Var
+from mlcref.ir.buffer import Buffer, BufferLoad
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Block, BufferRegion, BufferStore, DeclBuffer
 
 N = TypeVar("N", bound=Node)

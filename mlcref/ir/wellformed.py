@@ -7,7 +7,8 @@ from typing import Any
 from mlcref import dtype as dt
 from mlcref.errors import WellformedError
 from mlcref.ir.base import CHILDREN, FIELDS, Node, Role
-from mlcref.ir.expr import Binary, Buffer, BufferLoad, Cast, Var
+from mlcref.ir.buffer import Buffer, BufferLoad
+from mlcref.ir.expr import Binary, Cast, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import (
     FOR_KINDS,

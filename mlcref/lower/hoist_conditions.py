@@ -12,6 +12,7 @@ from mlcref.ir import (
     any_node, children_of, conjunction, conjuncts, constant, map_children, replace, seq, substitute, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
+from mlcref.lower.jumps import leaves_loop
 from mlcref.lower.pieces import apart, starts
 
 
@@ -35,7 +36,7 @@ def _visit(stmt: Stmt, dom: Domains) -> Stmt:
 
 def _without_conditions(loop: For, dom: Domains) -> Stmt:
     """The starts of ``loop`` before it, and the loop inside the conditions that do not vary in it."""
-    if not runs(loop):
+    if not runs(loop) or leaves_loop(loop.body):
         return loop
     first, rest = _split_starts(loop, dom)
     if not rest:

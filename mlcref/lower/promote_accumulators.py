@@ -18,6 +18,7 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.hoist_conditions import runs
+from mlcref.lower.jumps import leaves_loop
 from mlcref.lower.pieces import Access, apart, piece_key, starts
 
 MAX_PIECES = 32
@@ -38,7 +39,7 @@ def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
     before: list[Stmt] = []
     after: list[Stmt] = []
     tiles: list[Buffer] = []
-    if isinstance(stmt, For) and stmt.kind == "serial" and runs(stmt):
+    if isinstance(stmt, For) and stmt.kind == "serial" and runs(stmt) and not leaves_loop(stmt.body):
         for buffer in [b for b in _accumulators(stmt) if b in owned]:
             pieces = _pieces(stmt, buffer, with_loop(dom, stmt))
             if pieces is not None:
@@ -115,7 +116,7 @@ def _accesses(node: Node, buffer: Buffer, certain: bool) -> Iterator[tuple[Acces
     if isinstance(node, IfThenElse | While) or (isinstance(node, Call) and node.op == "if_then_else"):
         certain = False
     elif isinstance(node, For):
-        certain = certain and runs(node) and node.kind != "parallel"
+        certain = certain and runs(node) and not leaves_loop(node.body) and node.kind != "parallel"
     for child in children(node):
         yield from _accesses(child, buffer, certain)
 

@@ -9,8 +9,9 @@ from mlcref import dtype as dt
 from mlcref.errors import WellformedError
 from mlcref.ir import graph
 from mlcref.ir.base import Node
+from mlcref.ir.buffer import Buffer
 from mlcref.ir.equal import structural_equal
-from mlcref.ir.expr import Buffer, Const, Expr, Var
+from mlcref.ir.expr import Const, Expr, Var
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
 from mlcref.ir.visit import variables, walk
 

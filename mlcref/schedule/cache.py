@@ -184,7 +184,7 @@ def plan_cache_read(
     copy, token = _copy(func, buffer, cache, spans, beside)
     users = tuple([b.block.token for b in consumers])
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
-    check_races(func, f"{name}.P7", build_cache(func, facts)[0], [(realize, "this block")])
+    check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
     return facts
 
 
@@ -290,7 +290,7 @@ def plan_cache_write(
     copy, token = _copy(func, cache, buffer, spans, beside)
     users = (realize.block.token, *(b.block.token for b in consumers))
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
-    check_races(func, f"{name}.P7", build_cache(func, facts)[0], [(realize, "this block")])
+    check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
     return facts
 
 
@@ -334,7 +334,7 @@ def _check_covered(
         wanted = needed(func, consumer, region, ())
         if made is None or not all(contains(m, w, {}) for m, w in zip(made, wanted, strict=True)):
             what = f"block {consumer.block.name} reads more of {buffer.name} than block {realize.block.name} writes"
-            raise refusal(func, "cache_write.P8", what, [(consumer, "reads it"), (realize, "writes it")])
+            raise refusal(func, "cache_write.P7", what, [(consumer, "reads it"), (realize, "writes it")])
 
 
 def _draw(pick: Pick, func: PrimFunc, kind: str) -> dict[str, Any] | None:
@@ -364,8 +364,7 @@ _COMMON = {
     "P1": "the block has the access",
     "P2": "the storage scope is known",
     "P3": "the block is in the body of its scope, where there are only loops and blocks",
-    "P6": "what is written before the copy is a known box",
-    "P7": "no concurrent loop gets conflicting iterations",
+    "P6": "what is written before the copy is a known box, one of its own for each concurrent iteration",
 }
 CACHE_READ = register(
     Primitive(
@@ -389,7 +388,7 @@ CACHE_WRITE = register(
             **_COMMON,
             "P4": "readers come after the block and after its reduction",
             "P5": "the block is the only writer of the buffer, and does not read it",
-            "P8": "consumers of the cache read only what the block writes",
+            "P7": "consumers of the cache read only what the block writes",
         },
         plan_cache_write,
         build_cache,

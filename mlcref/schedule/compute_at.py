@@ -52,6 +52,7 @@ from mlcref.schedule.nest import (
     ranges_at,
     solve,
     split_predicate,
+    tells_apart,
     written,
 )
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
@@ -200,8 +201,9 @@ def _check_instances(func: PrimFunc, realize: BlockRealize, target: For, scope: 
     inside = _stays_inside(func, realize, shared, enumerating, want, ranges_at(func, target))
     blocks = child_blocks(scope)
     alone = not keeps_contents(realize.block.writes[0].buffer, blocks, shared)
+    spatial = [item for item in realize.block.iter_vars if item.iter_type == "spatial"]
     safe = always_defined(realize) or covers_domains(func, realize, enumerating)
-    if not inside and not (alone and safe):
+    if not inside and not (alone and safe and tells_apart(realize, spatial)):
         what = f"the loops of block {realize.block.name} do not provably run through what its consumers need"
         raise refusal(func, "compute_at.P7", what, [(realize, "to be moved"), (target, "under this loop")])
 
@@ -259,7 +261,7 @@ def _producers_below(
     """The producers under the loop, finished in each iteration; the others come before the loop (P4, P5)."""
     rule, name = "reverse_compute_at.P4", realize.block.name
     below, order = set(blocks_below(target)), index(func).order
-    found = input_writers(func, rule, realize, scope)
+    found = input_writers(func, rule, realize, scope, single=True)
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
     for _, producer in found:
         if producer not in below and order[producer] > order[target]:
@@ -410,7 +412,7 @@ COMPUTE_AT = register(
             **_COMMON,
             "P4": "the output is allocated in the scope",
             "P5": "every reader of the output is under the loop, which comes after the block",
-            "P6": "what it reads has one writer at most, before it; no loop that stays around it feeds its reduction",
+            "P6": "writers of what it reads come before it and are done; no loop left around it feeds its reduction",
             "P7": "the new nest runs only instances that run now: its loops cover the domains",
         },
         plan_compute_at,

@@ -86,27 +86,26 @@ def check_movable(func: PrimFunc, rule: str, realize: BlockRealize, scope: Block
 
 
 def input_writers(
-    func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize
+    func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize, *, single: bool = False
 ) -> list[tuple[BufferRegion, BlockRealize]]:
-    """The writer of each buffer that the block reads (none: it comes from outside); refuses more than one, or a later
-    one.
-    """
-    order, found = index(func).order, []
+    """The writers of each buffer that the block reads (none: it comes from outside). Refuses a later one, one whose
+    reduction goes on around the block, and (``single``) more than one per buffer."""
+    order = index(func).order
+    found: list[tuple[BufferRegion, BlockRealize]] = []
     for region in realize.block.reads:
         others = [b for b in writers(child_blocks(scope), region.buffer) if b is not realize]
-        marks = [(realize, f"reads {region.buffer.name}"), *((b, f"writes {region.buffer.name}") for b in others)]
-        if len(others) > 1:
-            what = f"{region.buffer.name}, read by block {realize.block.name}, is written by {len(others)} blocks"
+        read, marks = region.buffer.name, [(realize, "reads it"), *((b, "writes it") for b in others)]
+        if single and len(others) > 1:
+            what = f"{read}, read by block {realize.block.name}, is written by {len(others)} blocks"
             raise refusal(func, rule, what, marks)
-        if others and order[others[0]] > order[realize]:
-            what = (
-                f"block {realize.block.name} reads {region.buffer.name} before block {others[0].block.name} writes it"
-            )
-            raise refusal(func, rule, what, marks)
-        if others and reduce_loops(others[0]) & shared_loops(func, others[0], realize):
-            what = f"block {realize.block.name} reads {region.buffer.name} while its reduction goes on"
-            raise refusal(func, rule, what, marks)
-        found += [(region, other) for other in others]
+        for other in others:
+            if order[other] > order[realize]:
+                what = f"block {realize.block.name} reads {read} before block {other.block.name} writes it"
+                raise refusal(func, rule, what, marks)
+            if reduce_loops(other) & shared_loops(func, other, realize):
+                what = f"block {realize.block.name} reads {read} while the reduction of {other.block.name} goes on"
+                raise refusal(func, rule, what, marks)
+            found.append((region, other))
     return found
 
 

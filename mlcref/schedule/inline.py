@@ -295,7 +295,7 @@ def _single_producer(
 ) -> tuple[BlockRealize, BufferLoad]:
     """The one block that the consumer reads from, through one buffer of the scope at one place (P3)."""
     rule, name = "reverse_compute_inline.P3", realize.block.name
-    found = input_writers(func, rule, realize, scope)
+    found = input_writers(func, rule, realize, scope, single=True)
     marks = [(realize, "to be inlined"), *((producer, "a producer") for _, producer in found)]
     if len(found) != 1 or found[0][0].buffer not in scope.block.alloc_buffers:
         what = f"block {name} does not read from exactly one block through a buffer of block {scope.block.name}"
@@ -392,7 +392,7 @@ COMPUTE_INLINE = register(
             "P1": "the block is in the body of its scope, where there are only loops and blocks",
             "P2": "the block is one store without init or effects, and the only writer of its output",
             "P3": "the output is allocated in the scope",
-            "P4": "its indices are the block's iterators, each once, and all instances run",
+            "P4": "its indices are the block's iterators, each once, and any instance could run",
             "P5": "what the block reads has the same contents where its consumers run",
             "P6": "the consumers are later blocks in the body of the scope that load single elements",
             "P7": "no concurrent loop gets conflicting iterations",

@@ -11,6 +11,7 @@ from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.schedule.dependence import carried_conflict, is_private
 from mlcref.schedule.find import blocks_below, domain_at, loop_of
 from mlcref.schedule.loop import draw_loop
+from mlcref.schedule.thread_scopes import scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
 
 
@@ -80,7 +81,11 @@ def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
             f"one of {', '.join(THREAD_TAGS)}",
         )
     facts = _concurrent(func, loop, "bind", "thread_binding", reduce_allowed=thread_axis.startswith("threadIdx"))
-    return KindFacts(facts.loop, facts.kind, thread_axis)
+    bound = KindFacts(facts.loop, facts.kind, thread_axis)
+    conflict = scope_conflict(build_kind(func, bound)[0])
+    if conflict is not None:
+        raise refusal(func, "bind.P6", conflict.text, [(facts.loop, "to be bound"), *conflict.marks])
+    return bound
 
 
 def _concurrent(func: PrimFunc, var: Var, name: str, kind: str, reduce_allowed: bool = False) -> KindFacts:
@@ -174,7 +179,7 @@ UNROLL = register(
 BIND = register(
     Primitive(
         "bind",
-        _numbered("the thread axis exists", *_CONCURRENT),
+        _numbered("the thread axis exists", *_CONCURRENT, "private buffers are used in one thread each"),
         plan_bind,
         build_kind,
         draw_bind,

@@ -238,6 +238,21 @@ def _in_bounds(dimension: Range, extent: Expr, ranges: Ranges) -> bool:
     return proved(dimension.min >= 0, ranges) is True and proved(end <= extent, ranges) is True
 
 
+def tells_apart(realize: BlockRealize, items: Sequence[IterVar]) -> bool:
+    """Does the place of its one output tell instances apart that differ in one of the iterators?"""
+    ranges = iterator_ranges(realize.block.iter_vars)
+    apart = {item.var for item in items if not (isinstance(item.dom.extent, Const) and int(item.dom.extent.value) == 1)}
+    region = realize.block.writes[0].region
+    if all(isinstance(d.extent, Const) and int(d.extent.value) == 1 for d in region):
+        return affine([d.min for d in region], ranges, told_apart=apart) is not None
+    strided: set[Var] = set()
+    for dimension in region:
+        form, width = linear(dimension.min, ranges), linear(dimension.extent, ranges).number()
+        if len(form.terms) == 1 and width is not None:
+            strided |= {v for v, k in form.terms.items() if isinstance(v, Var) and k >= width}
+    return apart <= strided
+
+
 def contains(outer: Span | None, inner: Span | None, ranges: Ranges) -> bool:
     """Is every integer of ``inner`` provably in ``outer``? None is the whole dimension."""
     if outer is None:

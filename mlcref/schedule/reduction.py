@@ -31,7 +31,7 @@ from mlcref.ir import (
 from mlcref.schedule.dataflow import check_races, check_scope, shared_loops
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import block_of, blocks_below, is_reduction, loop_of, loops_above
-from mlcref.schedule.nest import contains, iterator_ranges, needed, ranges_at, split_predicate
+from mlcref.schedule.nest import contains, iterator_ranges, needed, ranges_at, split_predicate, tells_apart
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
 
 
@@ -114,8 +114,14 @@ def _check_once(func: PrimFunc, realize: BlockRealize, target: For, below: list[
     enumerating, _ = split_predicate(func, realize)
     ranges = ranges_at(func, realize)
     apart = {loop.loop_var for loop in below}
-    if affine(realize.iter_values, ranges, told_apart=apart, predicate=enumerating) is None:
-        what = f"the loops from {target.loop_var.name} on may run an instance of block {realize.block.name} twice"
+    moving = [
+        item
+        for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)
+        if item.iter_type == "spatial" and uses_any(value, apart)
+    ]
+    once = affine(realize.iter_values, ranges, told_apart=apart, predicate=enumerating) is not None
+    if not once or len(realize.block.writes) != 1 or not tells_apart(realize, moving):
+        what = f"the loops from {target.loop_var.name} on may run an instance (element) of {realize.block.name} twice"
         raise refusal(func, "decompose_reduction.P4", what, [(realize, "the reduction"), (target, "from here on")])
 
 
@@ -249,7 +255,7 @@ DECOMPOSE_REDUCTION = register(
             "P1": "the block has an init without private buffers, and spatial and reduce iterators only",
             "P2": "the loop is above the block in its scope, where there are only loops and blocks",
             "P3": "no loop of the reduction is above the loop",
-            "P4": "from the loop on, each instance runs at most once",
+            "P4": "from the loop on, each instance runs at most once; spatial ones write different elements",
             "P5": "the reduction starts at its first instance, where the predicate can hold",
             "P6": "other blocks under the loop use the output only after the reduction, in the same iteration",
             "P7": "no concurrent loop gets conflicting iterations",

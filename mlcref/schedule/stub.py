@@ -30,6 +30,8 @@ _TYPES = {
     "Handle": "BlockRV | LoopRV",
     "int": "int | Expr",
     "list[int | None]": "Sequence[int | Expr | None]",
+    "list[Token] | None": "Sequence[BlockRV | str] | None",
+    "list[Token] | None": "Sequence[BlockRV | str] | None",
 }
 _RETURNS = {"none": "None", "one": "{}", "list": "list[{}]"}
 

@@ -7,7 +7,10 @@ from mlcref.script.carets import draw
 from mlcref.script.parse import from_source, ir_module, parse
 from mlcref.script.print import print_script
 from mlcref.script.registry import (
-    register_function_parser, register_function_printer, register_namespace, register_node_printer,
+    register_function_parser,
+    register_function_printer,
+    register_namespace,
+    register_node_printer,
 )  # fmt: skip
 from mlcref.script.show import html, show
 from mlcref.script.source import Source

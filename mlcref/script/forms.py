@@ -9,7 +9,19 @@ from typing import Any
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
 from mlcref.ir import (
-    Add, Buffer, BufferLoad, BufferRegion, Const, Expr, ExprLike, Ramp, Range, Sub, as_expr, binary, constant,
+    Add,
+    Buffer,
+    BufferLoad,
+    BufferRegion,
+    Const,
+    Expr,
+    ExprLike,
+    Ramp,
+    Range,
+    Sub,
+    as_expr,
+    binary,
+    constant,
     structural_equal,
 )  # fmt: skip
 from mlcref.ir.expr import match_types

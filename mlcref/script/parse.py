@@ -15,9 +15,9 @@ from typing import Any
 from mlcref.errors import ScriptError
 from mlcref.ir import BaseFunc, IRModule, PrimFunc
 from mlcref.script.dialects import DIALECTS
+from mlcref.script.parse_bind import FunctionOptions
 from mlcref.script.parse_expr import Evaluator
 from mlcref.script.parse_function import FunctionParser
-from mlcref.script.parse_bind import FunctionOptions
 from mlcref.script.registry import default_names, function_parser, namespaces
 from mlcref.script.scope import Scope
 from mlcref.script.source import Source, class_definition_of, definition_of

@@ -58,6 +58,19 @@ def crossed(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8, 8), "float32"), C: T
 
 
 @T.prim_func
+def staged(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
+    B = T.alloc_buffer((8,), "float32", scope="local")
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi]
+    for i in range(8):
+        with T.block("C"):
+            vi = T.axis.spatial(8, i)
+            C[vi] = B[vi]
+
+
+@T.prim_func
 def from_one(A: T.Buffer((8,), "float32"), B: T.Buffer((8,), "float32")):
     for i in T.serial(1, 8):
         for j in T.serial(2, 4):
@@ -154,6 +167,7 @@ CASES: dict[str, Any] = {
     "bind.P3": on(matmul, "C", lambda s, i, j, k: s.bind(k, "blockIdx.x")),
     "bind.P4": on(repeated, "B", lambda s, i, j: s.bind(j, "threadIdx.x")),
     "bind.P5": on(shifted, "B", lambda s, i: s.bind(i, "threadIdx.x")),
+    "bind.P6": on(staged, "C", lambda s, i: s.bind(i, "threadIdx.x")),
     "annotate.P1": on(matmul, "C", lambda s, i, j, k: (s.annotate(i, "note", 1), s.annotate(i, "note", 2))),
     "unannotate.P1": on(matmul, "C", lambda s, i, j, k: s.unannotate(i, "note")),
 }

@@ -1,0 +1,47 @@
+"""Memory that is private to threads: a buffer of scope "local" exists once per thread, one of scope "shared" once per
+block of threads. Its users must therefore run in the same threads.
+"""
+
+from __future__ import annotations
+
+from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, index
+from mlcref.schedule.dependence import Conflict
+from mlcref.schedule.find import blocks_below
+
+PRIVATE_TO = {"local": ("threadIdx", "blockIdx"), "warp": ("threadIdx", "blockIdx"), "shared": ("blockIdx",)}
+"""Of each scope: the thread axes whose iterations have copies of their own."""
+
+
+def scope_conflict(func: PrimFunc) -> Conflict | None:
+    """Two blocks that use a private buffer in different threads, None when there are none."""
+    where = index(func)
+    for realize in where.blocks.values():
+        for buffer in realize.block.alloc_buffers:
+            axes = PRIVATE_TO.get(buffer.scope.partition(".")[0])
+            if axes is None:
+                continue
+            users = [b for b in blocks_below(realize.block.body) if _uses(b, buffer)]
+            found = _different_threads(func, users, axes)
+            if found is not None:
+                text = f"{buffer.name} of scope {buffer.scope!r} is used by blocks in different threads"
+                return Conflict(text, tuple((user, f"uses {buffer.name}") for user in found))
+    return None
+
+
+def _uses(realize: BlockRealize, buffer: Buffer) -> bool:
+    return any(region.buffer is buffer for region in (*realize.block.reads, *realize.block.writes))
+
+
+def _different_threads(
+    func: PrimFunc, users: list[BlockRealize], axes: tuple[str, ...]
+) -> tuple[BlockRealize, BlockRealize] | None:
+    around = [_threads(func, user, axes) for user in users]
+    for user, loops in zip(users[1:], around[1:], strict=True):
+        if loops != around[0]:
+            return users[0], user
+    return None
+
+
+def _threads(func: PrimFunc, user: BlockRealize, axes: tuple[str, ...]) -> set[Var]:
+    loops = (up for up in index(func).above(user) if isinstance(up, For) and up.thread is not None)
+    return {loop.loop_var for loop in loops if str(loop.thread).startswith(axes)}
