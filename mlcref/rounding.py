@@ -1,4 +1,4 @@
-"""Rounding of Python floats to the float types, each once and half to even: rule value.rounding of docs/semantics.md."""
+"""Rounding of Python floats to the float types, once and half to even: rule value.rounding of docs/semantics.md."""
 
 from __future__ import annotations
 

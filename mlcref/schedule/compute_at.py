@@ -267,6 +267,9 @@ def _producers_below(
         if producer not in below and order[producer] > order[target]:
             what = f"block {producer.block.name}, which block {name} reads, comes after loop {target.loop_var.name}"
             raise refusal(func, rule, what, [*marks, (producer, "comes later")])
+        if producer not in below and shared_loops(func, producer, target) - shared_loops(func, producer, realize):
+            what = f"block {producer.block.name}, which block {name} reads, goes on in a loop around {target.loop_var.name}"
+            raise refusal(func, rule, what, [*marks, (producer, "not done there")])
     inside = [(region, producer) for region, producer in found if producer in below]
     if not inside:
         raise refusal(func, rule, f"no producer of block {name} is under loop {target.loop_var.name}", marks)
@@ -427,7 +430,7 @@ REVERSE_COMPUTE_AT = register(
         "reverse_compute_at",
         {
             **_COMMON,
-            "P4": "a producer is under the loop, the others come before it; each input has one writer at most",
+            "P4": "a producer is under the loop, the others are done before it; each input has one writer at most",
             "P5": "each iteration finishes what the block's instances in it read, element by element",
             "P6": "nothing uses the output before the block's old place",
             "P7": "together the iterations run the instances that run now, and none cuts a reduction",

@@ -1,5 +1,5 @@
 # Written by `python -m mlcref.schedule.stub` from the table of primitives; do not edit.
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 

@@ -12,7 +12,7 @@ from mlcref.schedule.table import TABLE, Primitive
 from mlcref.schedule.trace import VARIADIC
 
 HEAD = """# Written by `python -m mlcref.schedule.stub` from the table of primitives; do not edit.
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -30,7 +30,6 @@ _TYPES = {
     "Handle": "BlockRV | LoopRV",
     "int": "int | Expr",
     "list[int | None]": "Sequence[int | Expr | None]",
-    "list[Token] | None": "Sequence[BlockRV | str] | None",
     "list[Token] | None": "Sequence[BlockRV | str] | None",
 }
 _RETURNS = {"none": "None", "one": "{}", "list": "list[{}]"}
