@@ -8,6 +8,7 @@ from mlcref.driver import build, compile
 from mlcref.errors import MlcrefError
 from mlcref.errors import MlcrefError as TVMError
 from mlcref.interp import interpret
+from mlcref.interp.graph import interpret_graph
 from mlcref.ir import (
     IRModule,
     get_global_func,
@@ -22,7 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IRModule", "MlcrefError", "TVMError", "arith", "build", "compile", "cpu", "device", "dtype", "errors",
-    "get_global_func", "interp", "interpret", "ir", "list_global_func_names", "nd", "register_func",
+    "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "nd", "register_func",
     "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir",
     "verify",
 ]  # fmt: skip
