@@ -60,7 +60,7 @@ def affine(
         return None
     if (surjective or bijective) and not reader.full(found):
         return None
-    if not reader.tells_apart(found, dom if bijective else told_apart):
+    if not reader.tells_apart(found, set(dom if bijective else told_apart)):
         return None
     return found
 
@@ -214,7 +214,7 @@ class _Reader:
                     return False
         return True
 
-    def tells_apart(self, rows: Sequence[Row], variables: Collection[Var]) -> bool:
+    def tells_apart(self, rows: Sequence[Row], variables: set[Var]) -> bool:
         """Do the digits of ``variables``, and of the sums that they are part of, leave nothing out?"""
         marks = self.marks(rows)
         if any(self.extent(var) != 1 and var not in marks for var in variables):

@@ -8,6 +8,7 @@ answer covers what is touched.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import gcd
 
@@ -42,7 +43,7 @@ class Span:
         return Span(self.base, self.lo, self.hi + more)
 
 
-def relax(expr: Expr, inner: Collection[Var], dom: Domain) -> Span | None:
+def relax(expr: Expr, inner: AbstractSet[Var], dom: Domain) -> Span | None:
     """A span around the values of ``expr`` while the variables ``inner`` run through ``dom``; None when there is none.
 
     An expression that loads from a buffer has no span: its value may change.
@@ -58,7 +59,7 @@ def relax(expr: Expr, inner: Collection[Var], dom: Domain) -> Span | None:
     return relax_form(Simplifier(dom).linear(expr), inner, dom)
 
 
-def relax_form(form: Linear, inner: Collection[Var], dom: Domain) -> Span | None:
+def relax_form(form: Linear, inner: AbstractSet[Var], dom: Domain) -> Span | None:
     """As :func:`relax`, for a linear form."""
     simplifier = Simplifier(dom)
     base, values = Linear({}, 0, form.dtype), Interval(form.constant, form.constant)
@@ -71,7 +72,7 @@ def relax_form(form: Linear, inner: Collection[Var], dom: Domain) -> Span | None
     return Span(base, values.lo, values.hi)
 
 
-def _relax_atom(atom: Atom, inner: Collection[Var], simplifier: Simplifier) -> tuple[Linear, Interval]:
+def _relax_atom(atom: Atom, inner: AbstractSet[Var], simplifier: Simplifier) -> tuple[Linear, Interval]:
     """The part of an atom that stays and an interval around the part that varies."""
     used = atom_variables(atom)
     if not any(var in inner for var in used):
@@ -82,7 +83,7 @@ def _relax_atom(atom: Atom, inner: Collection[Var], simplifier: Simplifier) -> t
     return number(0), simplifier.atom_bounds(atom)
 
 
-def _relax_quotient(atom: Quotient, inner: Collection[Var], simplifier: Simplifier) -> tuple[Linear, Interval]:
+def _relax_quotient(atom: Quotient, inner: AbstractSet[Var], simplifier: Simplifier) -> tuple[Linear, Interval]:
     """``(a + b) // c`` with a outside and b varying lies between ``a // c + lo // c`` and ``a // c + (c - g + hi) //
     c``, where g is the common divisor of a and c: the remainder of a is at most c - g."""
     span = relax_form(atom.form, inner, simplifier.dom)
@@ -325,7 +326,7 @@ def _loop_values(node: For, dom: Domain) -> Extent | None:
     return (start.lo, None if last is None else last - 1)
 
 
-def uses_any(root: Node, variables: Collection[Var]) -> bool:
+def uses_any(root: Node, variables: AbstractSet[Var]) -> bool:
     """Is one of ``variables`` used in ``root``?"""
     if isinstance(root, Var):
         return root in variables

@@ -163,9 +163,9 @@ def plan_cache_read(
     ``for i: B[i] = A[i] * 2`` → cache_read(B, 0, "local") →
     ``for ax0: A_local[ax0] = A[ax0]`` and ``for i: B[i] = A_local[i] * 2``
 
-    ``read_buffer_index`` is a position in the block's reads, a buffer's name, or a buffer. A buffer that no block of the
-    scope writes is copied at the front of the scope, in full. A copy in shared or local memory has to be under the same
-    thread loops as its readers: move it there with ``compute_at``.
+    ``read_buffer_index`` is a position in the block's reads, a buffer's name, or a buffer. A buffer that no block of
+    the scope writes is copied at the front of the scope, in full. A copy in shared or local memory has to be under the
+    same thread loops as its readers: move it there with ``compute_at``.
 
     Source: TVM ``cache_read``.
     """
@@ -379,7 +379,7 @@ CACHE_READ = register(
         build_cache,
         draw_cache_read,
         returns="one",
-        attributes=("storage_scope",),
+        attributes=("read_buffer_index", "storage_scope"),
     )
 )
 CACHE_WRITE = register(
@@ -395,6 +395,6 @@ CACHE_WRITE = register(
         build_cache,
         draw_cache_write,
         returns="one",
-        attributes=("storage_scope",),
+        attributes=("write_buffer_index", "storage_scope"),
     )
 )

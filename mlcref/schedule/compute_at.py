@@ -268,7 +268,7 @@ def _producers_below(
             what = f"block {producer.block.name}, which block {name} reads, comes after loop {target.loop_var.name}"
             raise refusal(func, rule, what, [*marks, (producer, "comes later")])
         if producer not in below and shared_loops(func, producer, target) - shared_loops(func, producer, realize):
-            what = f"block {producer.block.name}, which block {name} reads, goes on in a loop around {target.loop_var.name}"
+            what = f"block {producer.block.name}, read by block {name}, goes on around loop {target.loop_var.name}"
             raise refusal(func, rule, what, [*marks, (producer, "not done there")])
     inside = [(region, producer) for region, producer in found if producer in below]
     if not inside:
@@ -306,7 +306,8 @@ def _finished(
     shared: set[Var],
 ) -> Want:
     """The iterator values whose reads the producers finish while all their loops but ``around`` run (P5)."""
-    rule, want = "reverse_compute_at.P5", Want()
+    rule = "reverse_compute_at.P5"
+    solutions: list[Want] = []
     ranges = ranges_at(func, target)
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
     for region, producer in inside:
@@ -329,16 +330,17 @@ def _finished(
                 f"the elements of {region.buffer.name} do not say which instances of block {realize.block.name} to run"
             )
             raise refusal(func, rule, what, [*marks, (producer, f"writes {region.buffer.name}")])
-        for k, span in solved.items():
-            if span is None or (k in want and not _same(want[k], span)):
-                what = f"the producers of block {realize.block.name} finish different parts in an iteration"
-                raise refusal(func, rule, what, [*marks, (producer, "a producer")])
-            want[k] = span
+        solutions.append(solved)
+    want = max(solutions, key=len)
+    # Two producers that fix different iterators could leave out combinations of their values.
+    if any(span is None or not _same(want.get(k), span) for solved in solutions for k, span in solved.items()):
+        what = f"the producers of block {realize.block.name} finish different parts in an iteration"
+        raise refusal(func, rule, what, marks)
     return want
 
 
 def _same(a: Span | None, b: Span | None) -> bool:
-    return contains(a, b, {}) and contains(b, a, {})
+    return a is not None and b is not None and contains(a, b, {}) and contains(b, a, {})
 
 
 def _check_coverage(

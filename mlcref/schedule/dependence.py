@@ -13,7 +13,20 @@ from typing import Any
 
 from mlcref.arith import bounds, linear
 from mlcref.arith.linear import Linear
-from mlcref.ir import BlockRealize, Buffer, BufferRegion, Const, For, PrimFunc, Var, index, substitute, variables
+from mlcref.ir import (
+    BlockRealize,
+    Buffer,
+    BufferRegion,
+    Const,
+    Expr,
+    For,
+    IterVar,
+    PrimFunc,
+    Var,
+    index,
+    substitute,
+    variables,
+)
 from mlcref.schedule.find import Domain, blocks_below, child_blocks, domain_at, loops_above, scope_of
 
 
@@ -54,11 +67,16 @@ def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
 
 def reduce_loops(realize: BlockRealize) -> set[Var]:
     """Variables that feed iterators of the block other than spatial ones."""
-    found: set[Var] = set()
-    for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-        if item.iter_type != "spatial":
-            found |= variables(value)
-    return found
+    return {v for item, value in _bindings(realize) if item.iter_type != "spatial" for v in variables(value)}
+
+
+def spatial_loops(realize: BlockRealize) -> set[Var]:
+    """Variables that feed spatial iterators of the block."""
+    return {v for item, value in _bindings(realize) if item.iter_type == "spatial" for v in variables(value)}
+
+
+def _bindings(realize: BlockRealize) -> list[tuple[IterVar, Expr]]:
+    return list(zip(realize.block.iter_vars, realize.iter_values, strict=True))
 
 
 def carried_conflict(func: PrimFunc, path: Sequence[For]) -> Conflict | None:

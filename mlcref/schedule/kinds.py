@@ -118,12 +118,13 @@ def _check_iterators(
 def _check_instances(func: PrimFunc, loop: For, realize: BlockRealize, name: str, kind: str) -> None:
     """Different iterations must be different instances of the block, or work on private memory."""
     rule, marks = f"{name}.P4", [(loop, f"to be {kind}"), (realize, "bound here")]
-    if affine(realize.iter_values, domain_at(func, realize)) is None:
+    domain, values, var = domain_at(func, realize), realize.iter_values, loop.loop_var
+    if affine(values, domain, predicate=realize.predicate) is None:
         what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
         raise refusal(func, rule, what, marks)
-    bound = any(loop.loop_var in variables(value) for value in realize.iter_values)
-    if not bound and not all(is_private(func, loop, region.buffer) for region in realize.block.writes):
-        what = f"every iteration of {loop.loop_var.name} writes the same elements in block {realize.block.name}"
+    told_apart = affine(values, domain, told_apart=(var,), predicate=realize.predicate) is not None
+    if not told_apart and not all(is_private(func, loop, region.buffer) for region in realize.block.writes):
+        what = f"several iterations of {var.name} write the same elements in block {realize.block.name}"
         raise refusal(func, rule, what, marks)
 
 

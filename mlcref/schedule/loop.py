@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 from mlcref.arith import affine, simplify
-from mlcref.ir import Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
+from mlcref.ir import BlockRealize, Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
 from mlcref.ir import variables as used_variables
-from mlcref.schedule.dependence import carried_conflict
+from mlcref.schedule.dependence import carried_conflict, reduce_loops, spatial_loops
 from mlcref.schedule.find import (
     blocks_below,
     chain,
@@ -263,12 +263,23 @@ def _check_blocks(func: PrimFunc, path: list[For]) -> None:
             if item.iter_type not in ("spatial", "reduce"):
                 what = f"{item.var.name} of block {realize.block.name} is an {item.iter_type} iterator"
                 raise refusal(func, "reorder.P4", what, [(path[0], "to be reordered"), (realize, "ordered")])
-        if affine(realize.iter_values, domain_at(func, realize)) is None:
+        if affine(realize.iter_values, domain_at(func, realize), predicate=realize.predicate) is None:
             what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
             raise refusal(func, "reorder.P5", what, [(path[0], "to be reordered"), (realize, "bound here")])
+        _check_init(func, path, realize)
     conflict = carried_conflict(func, path)
     if conflict is not None:
         raise refusal(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
+
+
+def _check_init(func: PrimFunc, path: list[For], realize: BlockRealize) -> None:
+    """A loop that moves on in space and in the reduction at once fixes the order in which an init meets its updates."""
+    mixed = reduce_loops(realize) & spatial_loops(realize) & {loop.loop_var for loop in path}
+    if realize.block.init is not None and mixed:
+        name = next(loop.loop_var.name for loop in path if loop.loop_var in mixed)
+        what = f"loop {name} feeds spatial and reduce iterators of block {realize.block.name}, which has an init"
+        marks = [(path[0], "to be reordered"), (realize, "its init comes first")]
+        raise refusal(func, "reorder.P7", what, marks, "decompose_reduction first")
 
 
 def build_reorder(func: PrimFunc, facts: ReorderFacts) -> Result:
@@ -338,6 +349,7 @@ REORDER = register(
             "P4": "blocks below have spatial and reduce iterators only",
             "P5": "blocks below are bound by an independent affine map",
             "P6": "no iterations depend on each other across blocks",
+            "P7": "no loop feeds spatial and reduce iterators of a block with an init",
         },
         plan_reorder,
         build_reorder,

@@ -112,7 +112,7 @@ def needed(func: PrimFunc, realize: BlockRealize, region: BufferRegion, outer: C
     return [_needed(dimension, values, inner, ranges) for dimension in region.region]
 
 
-def _needed(dimension: Range, values: Mapping[Var, Expr], inner: Collection[Var], ranges: Ranges) -> Span | None:
+def _needed(dimension: Range, values: Mapping[Var, Expr], inner: set[Var], ranges: Ranges) -> Span | None:
     extent = simplify(substitute(dimension.extent, values), ranges)
     if not isinstance(extent, Const):
         return None
@@ -302,8 +302,7 @@ def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | 
 
 
 def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> tuple[Span | None] | None:
-    """The elements of ``span`` while its one iterator takes ``values``. In a tuple, since None stands for all of them.
-    """
+    """The elements of ``span`` while its one iterator takes ``values``, in a tuple, since None stands for all."""
     if not span.base.terms:
         return (span,)
     atom, factor = next(iter(span.base.terms.items()))

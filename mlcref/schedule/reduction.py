@@ -126,8 +126,7 @@ def _check_once(func: PrimFunc, realize: BlockRealize, target: For, below: list[
 
 
 def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: list[For]) -> tuple[Expr, ...]:
-    """When the first instance of each reduction runs: the predicate where the loops of the reduction alone are 0 (P5).
-    """
+    """When the first instance of each reduction runs: the predicate with the reduction's own loops at 0 (P5)."""
     rule, ranges, spatial = "decompose_reduction.P5", ranges_at(func, realize), _spatial_loops(realize)
     marks = [(realize, "the reduction"), (target, "the init goes before this loop")]
     starts = {loop.loop_var: loop.min for loop in below if loop.loop_var not in spatial}

@@ -265,7 +265,7 @@ for i_0 in range(4):
 def test_only_named_consumers_read_the_cache() -> None:
     sch = Schedule(
         from_source(
-            '''
+            """
 @T.prim_func
 def main(A: T.Buffer((8,), "float32"), B: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
     for i in range(8):
@@ -276,7 +276,7 @@ def main(A: T.Buffer((8,), "float32"), B: T.Buffer((8,), "float32"), C: T.Buffer
         with T.block("C"):
             vi = T.axis.spatial(8, i)
             C[vi] = A[vi]
-'''
+"""
         )
     )
     sch.cache_read("B", "A", "local", consumer_blocks=[sch.get_block("C")])

@@ -154,8 +154,8 @@ def test_union_and_clip_cover(a, b, n, full):
 
 
 def test_union_of_unrelated_bases_is_the_whole_dimension():
-    assert union([relax(VI, (), DOM), relax(VJ, (), DOM)]) is None
-    assert union([relax(VI, (), DOM), relax(VI + 2, (), DOM)]).extent == 3
+    assert union([relax(VI, set(), DOM), relax(VJ, set(), DOM)]) is None
+    assert union([relax(VI, set(), DOM), relax(VI + 2, set(), DOM)]).extent == 3
     assert clip(None, 7, DOM).extent == 7
 
 
@@ -236,6 +236,6 @@ def test_clip_says_where_guards_are_needed():
     whole = clip(relax(VI + L0, {L0}, {VI: 3, L0: 12}), 12, {VI: 3})
     assert (whole.start.number(), whole.extent) == (0, 12)
     n = Var("n")
-    symbolic = clip(relax(VI, (), {VI: n}), n, {VI: n})
+    symbolic = clip(relax(VI, set(), {VI: n}), n, {VI: n})
     assert (symbolic.extent, symbolic.below, symbolic.above) == (1, False, False)
     assert number(0).number() == 0

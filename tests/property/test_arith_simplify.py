@@ -56,6 +56,7 @@ conditions = st.recursive(
 
 def widened(expr: Expr) -> Expr:
     """The expression in int64, by casts of its variables."""
+
     def widen(node: Any) -> Any:
         if isinstance(node, Var):
             return Cast("int64", node)
@@ -143,7 +144,5 @@ def test_symbolic_extents_never_prove_too_much(n, m, slack, offset):
     i, j, size, width = Var("i"), Var("j"), Var("n"), Var("m")
     condition = i * 4 + j * 2 + offset < size * 4 + width * 2 - slack
     verdict = proved(condition, {i: size, j: width})
-    found = {
-        bool(evaluate(condition, {i: a, j: b, size: n, width: m})) for a in range(n) for b in range(m)
-    }
+    found = {bool(evaluate(condition, {i: a, j: b, size: n, width: m})) for a in range(n) for b in range(m)}
     assert verdict is None or found == {verdict}
