@@ -424,6 +424,9 @@ class ScheduleCore:
             keys = [key for key in primitive.signature.parameters if key not in primitive.attributes]
             arguments = _collect(keys, inputs, primitive)
             arguments.update(zip(primitive.attributes, attributes, strict=False))
+            for key, value in arguments.items():  # TVM writes some truth values as 0 and 1
+                if primitive.signature.parameters[key].annotation == "bool":
+                    arguments[key] = bool(value)
         else:
             arguments = dict(zip(_QUERY_INPUTS[name], inputs, strict=True))
             arguments.update(zip(_QUERY_ATTRIBUTES.get(name, ()), attributes, strict=False))
