@@ -7,28 +7,47 @@ prelude.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mlcref import dtype as dt
-from mlcref.codegen.c_types import c_type, unsigned_type
+from mlcref.codegen.c_types import Names, c_type, unsigned_type
+from mlcref.codegen.prelude import Prelude
+from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, Broadcast, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var,
+    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var,
     constant,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from mlcref.codegen.c_expr import Expressions
 
 _SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
 _NAMES: dict[type, str] = {Add: "add", Sub: "sub", Mul: "mul"}
 _COMPARISONS: dict[type, str] = {EQ: "==", NE: "!=", LT: "<", LE: "<=", GT: ">", GE: ">="}
 
 
+class ScalarExpressions(Protocol):
+    """What vector expressions ask of the scalar ones around them."""
+
+    prelude: Prelude
+    names: Names
+    lets: dict[Var, Expr]
+
+    def value(self, expr: Expr) -> str:
+        """A scalar value."""
+
+    def index(self, expr: Expr) -> str:
+        """An exact integer."""
+
+    def slot(self, access: Any) -> Slot | None:
+        """The register that holds an element, if one does."""
+
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """The position of an element in its buffer."""
+
+
 class VectorExpressions:
     """Writes vector values; scalars inside go back to ``scalars``."""
 
-    def __init__(self, scalars: Expressions) -> None:
+    def __init__(self, scalars: ScalarExpressions) -> None:
         self.scalars = scalars
         self.prelude = scalars.prelude
 
