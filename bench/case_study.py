@@ -78,7 +78,7 @@ C_INIT_OUTSIDE = C_LOOPS.replace(
         }
 """,
 )
-"""What a C programmer would rather write, as a second yardstick: gcc then interchanges and vectorises the loops itself."""
+"""What a C programmer would rather write, as a second yardstick: gcc then interchanges and vectorises the loops."""
 
 
 def unscheduled() -> IRModule:
