@@ -3,6 +3,7 @@ memory.parameters, call.*)."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from mlcref.errors import CallError, UnsupportedError
 from mlcref.interp.memory import Storage, Undefined, View, row_major, span
 from mlcref.interp.numeric import converter
 from mlcref.interp.rules import RULES
-from mlcref.ir.buffer import Buffer
-from mlcref.ir.expr import Expr, Var
+from mlcref.ir.buffer import Buffer, BufferLoad
+from mlcref.ir.expr import Call, Const, Expr, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import BufferStore, DeclBuffer, MatchBufferRegion
 from mlcref.ir.visit import walk
@@ -25,6 +26,8 @@ from mlcref.rounding import rounder
 
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[Expr, dict[Var, Any]], int]
+MakeStorage = Callable[[Buffer, Array, bool], Storage]
+"""Makes the storage of a dense parameter from its array; the last argument says whether it starts undefined."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Slot:
     @property
     def positions(self) -> Array:
         """The cell of each element, in the shape of the array."""
+        if self.view.strides == row_major(self.view.shape):
+            return np.arange(math.prod(self.view.shape)).reshape(self.view.shape) + self.view.offset
         grids = np.indices(self.view.shape, dtype=np.int64)
         total = sum(grid * stride for grid, stride in zip(grids, self.view.strides, strict=True))
         return np.asarray(total, np.int64).reshape(self.view.shape) + self.view.offset
@@ -68,6 +73,10 @@ class Slot:
         values = np.array([cells[position] for position in self.positions[touched]], wide)
         with np.errstate(over="ignore", invalid="ignore"):
             self.array[touched] = values.astype(numpy_type)
+        self.publish()
+
+    def publish(self) -> None:
+        """Hand the array to an argument that does not share its memory."""
         if not np.shares_memory(self.array, _array_of(self.given)):
             self.given.copyfrom(self.array)  # type: ignore[attr-defined]
 
@@ -84,12 +93,19 @@ class Binding:
         return next(slot for slot in self.slots if slot.param.name == name)
 
 
-def bind(func: PrimFunc, args: Sequence[object], poison: Sequence[str], evaluate: Evaluate) -> Binding:
+def bind(
+    func: PrimFunc,
+    args: Sequence[object],
+    poison: Sequence[str],
+    evaluate: Evaluate,
+    storage: MakeStorage | None = None,
+) -> Binding:
     """Check ``args`` against the parameters of ``func``; raises ``CallError`` before anything runs.
 
-    ``evaluate`` gives the value of an extent, once the variables in it are known.
+    ``evaluate`` gives the value of an extent, once the variables in it are known; ``storage`` makes the memory of
+    dense parameters, where it is not the machine's.
     """
-    return _Call(func, evaluate).bind(args, poison)
+    return _Call(func, evaluate, storage).bind(args, poison)
 
 
 def written_buffers(func: PrimFunc) -> set[Buffer]:
@@ -103,11 +119,30 @@ def written_buffers(func: PrimFunc) -> set[Buffer]:
             source[node.buffer] = node.source.buffer
         elif isinstance(node, BufferStore):
             written.add(node.buffer)
+        elif isinstance(node, Call):
+            written |= _pointed_at(node)
     for buffer in list(written):
         while buffer in source:
             buffer = source[buffer]
             written.add(buffer)
     return written
+
+
+def _pointed_at(call: Call) -> set[Buffer]:
+    """The buffer that a function of the host may write through a pointer, and where an allreduce puts its results."""
+    if call.op == "tvm_thread_allreduce":
+        return {arg.buffer for arg in call.args if isinstance(arg, BufferLoad)}
+    if call.op == "tvm_access_ptr":
+        mask = call.args[4]
+        data = call.args[1]
+        readonly = isinstance(mask, Const) and int(mask.value) == 1
+        return set() if readonly else {node.buffer for node in walk(data) if isinstance(node, BufferLoad)}
+    if call.op in ("address_of", "tvm_stack_make_array"):
+        return {node.buffer for node in walk(call.args[0]) if isinstance(node, BufferLoad)}
+    if call.op in ("call_extern", "call_pure_extern", "call_packed"):
+        given = [arg.args[0] for arg in call.args if isinstance(arg, Call) and arg.op == "buffer_data"]
+        return {load.buffer for load in given if isinstance(load, BufferLoad)}
+    return set()
 
 
 def _array_of(given: object) -> Array:
@@ -118,8 +153,8 @@ def _array_of(given: object) -> Array:
 
 
 class _Call:
-    def __init__(self, func: PrimFunc, evaluate: Evaluate) -> None:
-        self.func, self.evaluate = func, evaluate
+    def __init__(self, func: PrimFunc, evaluate: Evaluate, storage: MakeStorage | None) -> None:
+        self.func, self.evaluate, self.storage = func, evaluate, storage
         self.binding = Binding()
         self.sources: dict[Var, str] = {}
         self.written = written_buffers(func)
@@ -230,6 +265,8 @@ class _Call:
             raise UnsupportedError(f"{param.name}: a buffer declared with negative strides or of a vector type")
         if param.elem_offset is not None and self.evaluate(param.elem_offset, self.binding.env) != 0:
             raise UnsupportedError(f"{param.name}: an element offset other than 0 in a parameter")
+        if self.storage is not None and not param.strides:
+            return View(param, self.storage(param, array, poisoned), shape, strides)
         storage = Storage([None] * span(shape, strides))
         view = View(param, storage, shape, strides)
         if not poisoned:

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.errors import OracleError, UnsupportedError
+from mlcref.interp.host import CALLS, POINTERS, call_host
 from mlcref.interp.memory import PerThread, Undefined, View, element
-from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal, converter
+from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal
 from mlcref.interp.placement import facts_of
 from mlcref.interp.rules import RULES
 from mlcref.ir.base import Node
@@ -17,7 +18,6 @@ from mlcref.ir.compound import Let, Ramp, Select
 from mlcref.ir.expr import Binary, Broadcast, Call, Cast, Const, Expr, Not, StringImm, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.intrinsics import INTRINSICS
-from mlcref.ir.registry import get_global_func
 from mlcref.ir.stmt import Stmt
 
 Path = tuple[tuple[Any, Any], ...]
@@ -156,26 +156,42 @@ class Evaluator:
         row = INTRINSICS.get(e.op)
         if row is not None and row.lazy:
             return self.value(e.args[1] if self.truth(e.args[0]) else e.args[2], exact)
-        if row is not None and row.effect:
-            return self.call_host(e)
+        if row is None or not row.meaning:
+            raise UnsupportedError(f"T.{e.op} has no meaning here", root=self.func, marks=[(e, "this call")])
+        if row.effect:
+            return self.effect(e)
         operands = [self.value(arg, exact) for arg in e.args]
         return self.apply(e, self.operation(e, exact), *operands)
 
-    def call_host(self, e: Call) -> Any:
-        """Call the registered function that the first argument names."""
-        name, *args = (self.defined(self.value(arg), arg, "an argument of a call") for arg in e.args)
-        function = get_global_func(str(name), allow_missing=True)
-        if function is None or any(arg.dtype == "handle" and type(arg) is not StringImm for arg in e.args):
-            raise UnsupportedError(
-                f"{e.op} of {name!r}",
-                root=self.func,
-                marks=[(e, "called here")],
-                hint="the oracle calls functions registered with register_global_func, on numbers",
-            )
-        result = function(*args)
-        if result is None or dt.parse(e.type).code in ("void", "handle"):
+    def effect(self, e: Call) -> Any:
+        """A call that does more than compute a value: of the host, an assumption, an undefined value."""
+        if e.op in CALLS:
+            return call_host(self, e)
+        if e.op == "undef":
+            return Undefined(Buffer("T.undef()", (), e.type), (), e, self.place())
+        if e.op == "assume":
+            if not self.truth(e.args[0]):
+                raise self.failure("stmt.assume", "an assumption does not hold", [(e, "assumed here")])
             return 0
-        return converter("float64" if isinstance(result, float) else "int64", e.type)(result)
+        if e.op == "buffer_offset" and isinstance(e.args[0], BufferLoad):
+            return self.view(e.args[0].buffer).offset
+        if e.op == "tvm_storage_sync":
+            return self.barrier(e)
+        if e.op in POINTERS:
+            raise UnsupportedError(
+                f"T.{e.op} as a value", root=self.func, marks=[(e, "this pointer")],
+                hint="the oracle gives pointers to functions of the host and looks at them nowhere else",
+            )  # fmt: skip
+        raise UnsupportedError(f"T.{e.op} has no meaning here", root=self.func, marks=[(e, "this call")])
+
+    def barrier(self, e: Call) -> int:
+        """A barrier that is met outside of lock step (rule thread.sync). A single thread waits for nobody."""
+        if any(tag.startswith("threadIdx") for tag in self.coordinates):
+            raise self.failure(
+                "thread.sync", "a barrier that not all threads reach", [(e, "this barrier")],
+                hint="move the barrier out of the branch or loop on which the threads disagree",
+            )  # fmt: skip
+        return 0
 
     # --- values that must be defined ---
 

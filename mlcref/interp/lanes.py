@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mlcref.errors import UnsupportedError
+from mlcref.interp.allreduce import all_reduce, reducer_of
 from mlcref.interp.blocks import Frame
 from mlcref.interp.evaluate import Path
 from mlcref.interp.machine import Machine
@@ -20,12 +21,14 @@ from mlcref.interp.memory import PerThread, View
 from mlcref.interp.placement import is_thread, scope_kind
 from mlcref.interp.races import Fork
 from mlcref.ir.buffer import Buffer
-from mlcref.ir.expr import Var
+from mlcref.ir.compound import CommReducer
+from mlcref.ir.expr import Call, Var
 from mlcref.ir.stmt import (
     AllocBuffer,
     AttrStmt,
     BlockRealize,
     DeclBuffer,
+    Evaluate,
     For,
     IfThenElse,
     LetStmt,
@@ -64,6 +67,7 @@ class LaneMachine(Machine):
         super().__init__(*args, **options)
         self.phase: Fork | None = None
         self.extents: dict[str, int] = {}
+        self.reducer: CommReducer | None = None
         self._paths: list[Path] = []
 
     def each(self, lanes: Lanes, act: Callable[[], T]) -> list[T]:
@@ -148,8 +152,15 @@ class LaneMachine(Machine):
         self.allocate_together(stmt, self.facts.allocations.get(stmt, ()), lanes)
         match stmt:
             case SeqStmt():
-                for part in stmt.seq:
-                    self.lockstep(part, lanes)
+                for group in self.facts.groups(stmt):
+                    if len(group) == 1:
+                        self.lockstep(group[0], lanes)
+                    else:
+                        self.run_phase(stmt, lanes, group)
+            case Evaluate(value=Call(op="tvm_storage_sync")):
+                pass
+            case Evaluate(value=Call(op="tvm_thread_allreduce")):
+                all_reduce(self, stmt, lanes)
             case For(kind="thread_binding") if is_thread(stmt):
                 self.open_axis(stmt, lanes)
             case For():
@@ -171,21 +182,34 @@ class LaneMachine(Machine):
                 self.lockstep(stmt.body, lanes)
             case AttrStmt():
                 self.check_attribute(stmt)
+                outer, reducer = self.reducer, reducer_of(stmt)
+                self.reducer = outer if reducer is None else reducer
                 self.lockstep(stmt.body, lanes)
+                self.reducer = outer
             case _:
                 raise self.unsupported(f"a {type(stmt).__name__} around a barrier", stmt)
 
-    def run_phase(self, stmt: Stmt, lanes: Lanes) -> None:
-        """Execute ``stmt`` without barriers, lane after lane."""
+    def run_phase(self, stmt: Stmt, lanes: Lanes, parts: Sequence[Stmt] = ()) -> None:
+        """Execute ``stmt`` (or only some parts of it) without barriers, lane after lane."""
+
+        def act() -> None:
+            for part in parts or (stmt,):
+                self.run(part)
+
+        self.in_phase(stmt, lanes, act)
+
+    def in_phase(self, stmt: Stmt, lanes: Lanes, act: Callable[[], T]) -> list[T]:
+        """What ``act`` gives in every lane; its accesses belong to one phase."""
         self.phase = phase = Fork(stmt, threads=True)
         path = self.path
 
-        def run_lane() -> None:
+        def run_lane() -> T:
             self.path = (*path, (phase, tuple(self.coordinates.items())))
-            self.run(stmt)
+            return act()
 
-        self.each(lanes, run_lane)
+        results = self.each(lanes, run_lane)
         self.path, self.phase = path, None
+        return results
 
     def open_axis(self, stmt: For, lanes: Lanes) -> None:
         """A thread axis around barriers: blockIdx instances run one after the other, threadIdx makes more lanes."""

@@ -180,8 +180,9 @@ class Machine(Evaluator):
             self.statement = stmt
 
     def check_attribute(self, stmt: AttrStmt) -> None:
-        """Pragmas mean nothing to the oracle; any other attribute would, and is refused."""
-        if not stmt.key.startswith(("pragma_", "mlcref.")):
+        """Pragmas mean nothing to the oracle, and a reduction what the allreduce in it makes of it; any other attribute
+        would mean something, and is refused."""
+        if stmt.key != "reduce_scope" and not stmt.key.startswith(("pragma_", "mlcref.")):
             raise UnsupportedError(f"attribute {stmt.key!r}", root=self.func, marks=[(stmt, "this attribute")])
 
     # --- blocks: rules block.where, block.domain, block.init ---

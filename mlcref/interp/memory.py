@@ -111,4 +111,6 @@ def span(shape: Sequence[int], strides: Sequence[int]) -> int:
 
 def element(buffer: Buffer, indices: Sequence[Any]) -> str:
     """How reports write an element."""
+    if not buffer.shape and buffer.name.startswith("T."):
+        return buffer.name
     return f"{buffer.name}[{', '.join(map(str, indices))}]"

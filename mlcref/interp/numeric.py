@@ -225,18 +225,17 @@ def intrinsic(name: str, operand: str, result: str) -> Operation:
     """The function of an intrinsic on operands of the scalar type ``operand``: its reference in float64, rounded
     once."""
     row = INTRINSICS.get(name)
-    if row is None or row.reference is None:
+    reference = None if row is None else row.typed(operand, result) if row.typed is not None else row.reference
+    if reference is None:
         raise UnsupportedError(f"the oracle does not know the intrinsic {name!r}")
-    reference = row.reference
     if name in ("shift_left", "shift_right"):
         return _shift(reference, operand)
     if dt.is_float(result):
         round_ = rounder(result)
         return lambda *operands: round_(reference(*operands))
     if dt.is_integer(result):
-        unsigned = wrapper(f"uint{dt.parse(operand).bits}") if name == "popcount" else None
         wrap = wrapper(result)
-        return lambda *operands: wrap(reference(*(map(unsigned, operands) if unsigned else operands)))
+        return lambda *operands: wrap(reference(*operands))
     return reference
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from mlcref.ir.buffer import Buffer, BufferLoad
-from mlcref.ir.expr import Expr, Var
+from mlcref.ir.expr import Call, Expr, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.index import index, stmt_children
 from mlcref.ir.stmt import (
@@ -19,6 +19,7 @@ from mlcref.ir.stmt import (
     BufferStore,
     Continue,
     DeclBuffer,
+    Evaluate,
     For,
     SeqStmt,
     Stmt,
@@ -43,6 +44,11 @@ def is_thread(stmt: Stmt, prefix: str = "") -> bool:
     )
 
 
+def is_barrier(stmt: Stmt, ops: tuple[str, ...] = ("tvm_storage_sync", "tvm_thread_allreduce")) -> bool:
+    """Is ``stmt`` a barrier, or something that all threads do together?"""
+    return isinstance(stmt, Evaluate) and isinstance(stmt.value, Call) and stmt.value.op in ops
+
+
 class Facts:
     """What the machine needs to know about a function before it runs it.
 
@@ -57,6 +63,8 @@ class Facts:
         self.threads: set[Stmt] = set()
         self.jumps: set[Stmt] = set()
         statements = list(index(func).order)
+        blocks = any(isinstance(s, BlockRealize) for s in statements)
+        self.explicit = not blocks and any(is_barrier(s, ("tvm_storage_sync",)) for s in statements)
         self.forks = any(
             isinstance(s, For) and (s.kind in ("parallel", "vectorized") or is_thread(s)) for s in statements
         )
@@ -70,13 +78,27 @@ class Facts:
         """Fill ``phases``, ``threads`` and ``jumps`` bottom-up; does ``stmt`` touch memory that other threads see?"""
         parts = stmt_children(stmt)
         touching = [self._mark(part) for part in parts]
-        if any(part in self.phases for part in parts) or (isinstance(stmt, SeqStmt) and any(touching)):
+        implied = isinstance(stmt, SeqStmt) and any(touching) and not self.explicit
+        if implied or is_barrier(stmt) or any(part in self.phases for part in parts):
             self.phases.add(stmt)
         if is_thread(stmt) or any(part in self.threads for part in parts):
             self.threads.add(stmt)
         if isinstance(stmt, Break | Continue) or any(part in self.jumps for part in parts):
             self.jumps.add(stmt)
         return any(touching) or any(scope_kind(buffer) != "local" for buffer in _used_by(stmt))
+
+    def groups(self, stmt: SeqStmt) -> list[list[Stmt]]:
+        """The parts of a sequence between which there is a barrier (rule thread.sync): each part, or, in a function
+        that writes its barriers itself, the runs of parts without one."""
+        if not self.explicit:
+            return [[part] for part in stmt.seq]
+        found: list[list[Stmt]] = []
+        for part in stmt.seq:
+            if found and part not in self.phases and found[-1][-1] not in self.phases:
+                found[-1].append(part)
+            else:
+                found.append([part])
+        return found
 
     def _in_scope(self, buffer: Buffer, path: Path) -> Stmt:
         """Rule thread.scope: ``global`` memory is allocated above all threads, ``shared`` where the threads run in

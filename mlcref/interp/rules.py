@@ -14,6 +14,7 @@ RULES: dict[str, str] = {
     "value.shift": MEANINGLESS,
     "value.cast": MEANINGLESS,
     "value.intrinsic": DEFINES,
+    "value.bits": DEFINES,
     "value.minmax": DEFINES,
     "value.lazy": DEFINES,
     "value.index": MEANINGLESS,
@@ -39,7 +40,10 @@ RULES: dict[str, str] = {
     "thread.extent": MEANINGLESS,
     "thread.scope": DEFINES,
     "thread.collective": DEFINES,
+    "thread.sync": MEANINGLESS,
+    "thread.allreduce": DEFINES,
     "stmt.assert": MEANINGLESS,
+    "stmt.assume": MEANINGLESS,
     "call.count": MEANINGLESS,
     "call.type": MEANINGLESS,
     "call.dtype": MEANINGLESS,
@@ -49,6 +53,7 @@ RULES: dict[str, str] = {
     "call.scalar": MEANINGLESS,
     "call.readonly": MEANINGLESS,
     "call.alias": MEANINGLESS,
+    "call.host": MEANINGLESS,
 }
 """Severity by rule: ``meaningless`` stops the run, ``signature`` is a finding, ``defines`` says what happens and
 refuses nothing."""

@@ -198,9 +198,9 @@ class SignatureCheck:
             return
         pairs = zip(block.iter_vars, frame.point, strict=True)
         spatial = tuple(value for it, value in pairs if it.iter_type == "spatial")
-        users = self.instance(frame.parent).users.setdefault((block.token, cell), [None, None])
-        writer, reader = users
-        other = next((p for p in ((writer, reader) if write else (writer,)) if p is not None and p != spatial), None)
+        users = self.instance(frame.parent).users.setdefault((block.token, cell), [None, None, None])
+        writer, *readers = users  # of two readers that differ, any writer conflicts with one
+        other = next((p for p in ((writer, *readers) if write else (writer,)) if p is not None and p != spatial), None)
         if other is not None:
             name = element(view.buffer, indices)
             self.report(
@@ -213,8 +213,8 @@ class SignatureCheck:
             )
         if write:
             users[0] = spatial
-        elif reader is None or reader == writer:
-            users[1] = spatial
+        elif spatial not in readers:
+            users[1 if readers[0] is None else 2] = spatial
 
     # --- the end ---
 

@@ -2,7 +2,7 @@
 
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, replace
 from mlcref.ir.buffer import Buffer, BufferLoad, Range, load
-from mlcref.ir.compound import Let, Ramp, Select, conjunction, conjuncts
+from mlcref.ir.compound import CommReducer, Let, Ramp, Select, conjunction, conjuncts
 from mlcref.ir.equal import assert_structural_equal, first_difference, structural_equal
 from mlcref.ir.expr import (
     EQ,
@@ -91,13 +91,13 @@ from mlcref.ir.wellformed import wellformed
 
 __all__ = [
     "Add", "AllocBuffer", "And", "AssertStmt", "AttrStmt", "Attrs", "BaseFunc", "Binary", "Block", "BlockRealize",
-    "Break", "Broadcast", "Buffer", "BufferLoad", "BufferRegion", "BufferStore", "Call", "Cast", "Compare", "Const",
-    "Continue", "DeclBuffer", "Div", "EQ", "Evaluate", "Expr", "ExprLike", "FloorDiv", "FloorMod", "For", "GE", "GT",
-    "GlobalVar", "INTRINSICS", "IRModule", "IfThenElse", "Index", "Intrinsic", "IterVar", "LE", "LT", "Let",
-    "LetStmt", "MatchBufferRegion", "Max", "Min", "Mod", "Mul", "NE", "NO_ATTRS", "Node", "Not", "Or", "PrimFunc",
-    "Ramp", "Range", "Select", "SeqStmt", "Stmt", "StringImm", "Sub", "Target", "Token", "Var", "While", "any_node",
-    "as_expr", "as_module", "assert_structural_equal", "binary", "blocks_in", "buffers_used", "call", "cast",
-    "children", "children_of", "conjunction", "conjuncts", "const", "constant", "first_difference", "fresh",
+    "Break", "Broadcast", "Buffer", "BufferLoad", "BufferRegion", "BufferStore", "Call", "Cast", "CommReducer",
+    "Compare", "Const", "Continue", "DeclBuffer", "Div", "EQ", "Evaluate", "Expr", "ExprLike", "FloorDiv", "FloorMod",
+    "For", "GE", "GT", "GlobalVar", "INTRINSICS", "IRModule", "IfThenElse", "Index", "Intrinsic", "IterVar", "LE",
+    "LT", "Let", "LetStmt", "MatchBufferRegion", "Max", "Min", "Mod", "Mul", "NE", "NO_ATTRS", "Node", "Not", "Or",
+    "PrimFunc", "Ramp", "Range", "Select", "SeqStmt", "Stmt", "StringImm", "Sub", "Target", "Token", "Var", "While",
+    "any_node", "as_expr", "as_module", "assert_structural_equal", "binary", "blocks_in", "buffers_used", "call",
+    "cast", "children", "children_of", "conjunction", "conjuncts", "const", "constant", "first_difference", "fresh",
     "get_global_func", "index", "list_global_func_names", "load", "loads", "loop", "make_block", "map_children",
     "register_global_func", "remove_global_func", "replace", "replace_at", "replace_block", "replace_buffers",
     "rewrite", "seq", "store", "structural_equal", "substitute", "substitute_buffer", "unique_name", "variables",

@@ -86,6 +86,9 @@ class Node:
     def _repr_html_(self) -> str:
         return html_of(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython and Hypothesis would list the fields
+        printer.text(repr(self))
+
     def __repr__(self) -> str:
         return script_of(self) if _printer else f"{type(self).__name__}(...)"
 

@@ -50,6 +50,22 @@ class Ramp(Expr):
         return dt.parse(self.base.dtype).with_lanes(self.lanes)
 
 
+@node
+class CommReducer(Expr):
+    """A commutative reduction of tuples: ``result`` of the operands ``lhs`` and ``rhs``, with its ``identity``. The
+    value of the attribute "reduce_scope" around ``T.tvm_thread_allreduce``.
+    """
+
+    lhs: tuple[Var, ...] = binds()
+    rhs: tuple[Var, ...] = binds()
+    result: tuple[Expr, ...]
+    identity: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:
+        return "handle"
+
+
 def conjuncts(condition: Expr) -> tuple[Expr, ...]:
     """``condition`` as a tuple of conditions that must all hold; the constant True is the empty tuple."""
     if isinstance(condition, And):

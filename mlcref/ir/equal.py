@@ -131,11 +131,20 @@ class _Comparison:
             return f"{path}: {_brief(a)} vs {_brief(b)}"
         if a in self.left:
             return None if self.left[a] is b else f"{path}: {_brief(a)} vs {_brief(b)}"
+        if isinstance(a, Buffer):
+            self._bind_layout(a, b)
         found_field = self._fields(a, b, path)
         if found_field:
             return found_field
         self.left[a], self.right[b] = b, a
         return None
+
+    def _bind_layout(self, a: Buffer, b: Buffer) -> None:
+        """Variables that only the strides, the shape or the offset of a matched buffer mention are bound by it."""
+        for x, y in zip((*a.shape, *a.strides, a.elem_offset), (*b.shape, *b.strides, b.elem_offset), strict=False):
+            both = isinstance(x, Var) and isinstance(y, Var) and x.type == y.type
+            if both and x not in self.left and y not in self.right:
+                self.left[x], self.right[y] = y, x
 
     def _function(self, a: PrimFunc | graph.Function, b: Any, path: str) -> str | None:
         """Shape variables of parameters are bound by the call."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
+from mlcref.ir import references
 from mlcref.ir.expr import Call, Expr, ExprLike, StringImm, as_expr, match_types
 
 Reference = Callable[..., Any]
@@ -23,9 +24,11 @@ class Intrinsic:
     """One callable function.
 
     ``arity`` counts arguments (None: any), ``result`` says how the type of the call follows from the arguments ("same",
-    "bool", "given"), ``operands`` what they must be ("float", "integer", "any"), ``c`` is the C spelling: a function of
-    math.h (for float64; ``f`` is appended for float32) or a template over ``{0}``, ``{1}``. ``lazy`` marks
-    ``if_then_else``; ``effect`` calls that do more than compute a value.
+    "given", or the element type it always has), ``operands`` what they must be ("float", "integer", "any"), ``c`` the
+    C spelling: a function of math.h (for float64; ``f`` is appended for float32) or a template over ``{0}``, ``{1}``.
+    ``lazy`` marks ``if_then_else``; ``effect`` calls that do more than compute a value. ``typed`` makes the reference
+    where it depends on the types of the first operand and of the result. ``type`` is the type of a "given" result that
+    is not given. ``meaning`` is False for what is known, read and printed, but means nothing on this level.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Intrinsic:
     c: str | None = None
     lazy: bool = False
     effect: bool = False
+    typed: Callable[[str, str], Reference] | None = None
+    type: str = "int32"
+    meaning: bool = True
 
 
 def _guard(f: Callable[..., float], domain: float = math.nan) -> Reference:
@@ -102,6 +108,10 @@ def _power(x: float, y: float) -> float:
         return math.copysign(math.inf, x) if x == 0 and y % 2 == 1 else math.inf if x == 0 else math.nan
 
 
+def _atanh(x: float) -> float:
+    return math.copysign(math.inf, x) if abs(x) == 1 else math.nan if abs(x) > 1 else math.atanh(x)
+
+
 def _rows() -> list[Intrinsic]:
     unary = {
         "exp": _exp, "exp2": _guard(lambda x: 2.0**x), "exp10": _guard(lambda x: 10.0**x),
@@ -109,6 +119,7 @@ def _rows() -> list[Intrinsic]:
         "log1p": lambda x: -math.inf if x == -1 else math.nan if x < -1 else math.log1p(x),
         "sqrt": _guard(math.sqrt), "tanh": math.tanh, "sinh": _signed(math.sinh), "cosh": _guard(math.cosh),
         "sin": _guard(math.sin), "cos": _guard(math.cos), "tan": _guard(math.tan),
+        "asinh": math.asinh, "acosh": _guard(math.acosh), "atanh": _atanh,
         "asin": _guard(math.asin), "acos": _guard(math.acos), "atan": math.atan, "erf": math.erf,
         "floor": _keep_special(math.floor), "ceil": _keep_special(math.ceil), "trunc": _keep_special(math.trunc),
         "round": _round_away, "nearbyint": _keep_special(round),
@@ -122,6 +133,9 @@ def _rows() -> list[Intrinsic]:
         Intrinsic("atan2", 2, "same", "float", math.atan2, "atan2"),
         Intrinsic("copysign", 2, "same", "float", math.copysign, "copysign"),
         Intrinsic("fmod", 2, "same", "float", _guard(math.fmod), "fmod"),
+        Intrinsic("hypot", 2, "same", "float", math.hypot, "hypot"),
+        Intrinsic("ldexp", 2, "same", "float", references.ldexp),
+        Intrinsic("nextafter", 2, "same", "float", typed=references.nextafter, c="nextafter"),
         Intrinsic("isnan", 1, "bool", "float", lambda x: x != x, "({0} != {0})"),
         Intrinsic("isinf", 1, "bool", "float", math.isinf, "isinf({0})"),
         Intrinsic("isfinite", 1, "bool", "float", math.isfinite, "isfinite({0})"),
@@ -131,13 +145,50 @@ def _rows() -> list[Intrinsic]:
         Intrinsic("bitwise_not", 1, "same", "integer", lambda a: ~a, "(~{0})"),
         Intrinsic("shift_left", 2, "same", "integer", lambda a, b: a << b, "({0} << {1})"),
         Intrinsic("shift_right", 2, "same", "integer", lambda a, b: a >> b, "({0} >> {1})"),
-        Intrinsic("popcount", 1, "same", "integer", lambda a: int(a).bit_count(), None),
+        Intrinsic("popcount", 1, "same", "integer", typed=references.popcount),
+        Intrinsic("clz", 1, "int32", "integer", typed=references.clz),
+        Intrinsic("reinterpret", 1, "given", "any", typed=references.reinterpret),
+        Intrinsic("q_multiply_shift", 4, "same", "integer", references.q_multiply_shift),
+        Intrinsic("q_multiply_shift_per_axis", 7, "same", "any", references.q_multiply_shift_per_axis),
         Intrinsic("if_then_else", 3, "given", "any", None, "({0} ? {1} : {2})", lazy=True),
         Intrinsic("likely", 1, "same", "any", lambda x: x, "{0}"),
         Intrinsic("call_extern", None, "given", "any", None, None, effect=True),
         Intrinsic("call_packed", None, "given", "any", None, None, effect=True),
+        Intrinsic("call_pure_extern", None, "given", "any", effect=True),
+        Intrinsic("assume", 1, "given", "any", effect=True, type="bool"),
+        Intrinsic("undef", 0, "given", "any", effect=True),
+        Intrinsic("tvm_storage_sync", None, "given", "any", effect=True),
+        Intrinsic("tvm_thread_allreduce", None, "given", "any", effect=True, type="handle"),
     ]
-    return rows
+    return rows + _handles() + _opaque()
+
+
+def _handles() -> list[Intrinsic]:
+    """Pointers into buffers: arguments of functions of the host."""
+    return [
+        Intrinsic("address_of", 1, "given", "any", effect=True, type="handle"),
+        Intrinsic("buffer_data", 1, "given", "any", effect=True, type="handle"),
+        Intrinsic("buffer_offset", 1, "given", "any", effect=True),
+        Intrinsic("type_annotation", 0, "given", "any", effect=True),
+        Intrinsic("tvm_access_ptr", 5, "given", "any", effect=True, type="handle"),
+        Intrinsic("tvm_stack_make_shape", None, "given", "any", effect=True, type="handle"),
+        Intrinsic("tvm_stack_make_array", 6, "given", "any", effect=True, type="handle"),
+    ]
+
+
+_OPAQUE = (
+    "call_cpacked", "call_intrin", "call_llvm_intrin", "call_llvm_pure_intrin", "dp4a", "end_profile_intrinsic",
+    "get_active_lane_mask", "mma_fill", "mma_store", "start_profile_intrinsic", "tvm_bmma_sync", "tvm_call_cpacked",
+    "tvm_fill_fragment", "tvm_load_matrix_sync", "tvm_mma_sync", "tvm_stack_alloca", "tvm_store_matrix_sync",
+    "tvm_struct_get", "tvm_struct_set", "tvm_tuple", "tvm_warp_activemask", "tvm_warp_shuffle",
+    "tvm_warp_shuffle_down", "tvm_warp_shuffle_up", "vectorcombine", "vectorhigh", "vectorlow", "vscale",
+)  # fmt: skip
+
+
+def _opaque() -> list[Intrinsic]:
+    """What a script may say and this level gives no meaning to: structures of the call convention, instructions of a
+    machine."""
+    return [Intrinsic(name, None, "given", meaning=False) for name in _OPAQUE]
 
 
 INTRINSICS: dict[str, Intrinsic] = {row.name: row for row in _rows()}
@@ -161,8 +212,10 @@ def call(name: str, *args: ExprLike, dtype: str | None = None) -> Call:
         dtype = dt.parse("bool").with_lanes(dt.lanes(exprs[0].dtype))
     elif row.result == "same":
         dtype = exprs[0].dtype
+    elif row.result != "given":
+        dtype = dt.parse(row.result).with_lanes(dt.lanes(exprs[0].dtype))
     elif dtype is None:
-        dtype = exprs[1].dtype if row.lazy else "int32"
+        dtype = exprs[1].dtype if row.lazy else row.type
     return Call(name, exprs, dtype)
 
 

@@ -104,10 +104,10 @@ class AssertStmt(Stmt):
 
 @node
 class AttrStmt(Stmt):
-    """``body`` under an attribute: thread extents (``thread_extent``) and pragmas."""
+    """``body`` under an attribute: pragmas, and the reduction of an allreduce ("reduce_scope", a ``CommReducer``)."""
 
     key: str
-    target: Var | None
+    target: Expr | None
     value: Expr
     body: Stmt
 

@@ -96,6 +96,10 @@ class _Checker:
         before = set(self.scope)
         for item in mine:
             self.bind(item, node)
+        if isinstance(node, MatchBufferRegion):  # its strides and offset take their values from the region
+            offset = () if node.buffer.elem_offset is None else (node.buffer.elem_offset,)
+            declared = (*node.buffer.shape, *node.buffer.strides, *offset)
+            self.scope.update(part for part in declared if isinstance(part, Var))
         for name in CHILDREN[type(node)]:
             value = getattr(node, name)
             for child in value if type(value) is tuple else (value,):

@@ -14,7 +14,9 @@ from mlcref.errors import MlcrefError
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One spelling: the names that differ, and whether functions are schedulable by default."""
+    """One spelling: the names that differ, and whether functions are schedulable by default. ``loads_slices``: a load
+    of a vector is written as a slice; ``declares_lets``: the variable of ``T.Let`` is declared before the statement;
+    ``scoped_names``: ``with`` binds buffers and lets; ``wide_literals``: float64 literals may exceed float32."""
 
     name: str
     block: str
@@ -24,6 +26,11 @@ class Dialect:
     let: str
     schedulable_default: bool
     out_sinfo: str
+    loads_slices: bool = True
+    declares_lets: bool = False
+    scoped_names: bool = True
+    attr: str = "None, {key}, {value}"
+    wide_literals: bool = True
 
     def header(self, namespace: str, alias: str) -> str:
         """The comment that says where a prefix comes from."""
@@ -46,8 +53,10 @@ CANONICAL_NOALIAS = "tir.noalias"
 DIALECTS = {
     "tir": Dialect("tir", "block", "alloc_buffer", "block_attr", "tir.noalias", "T.{}", True, "out_sinfo"),
     "tirx": Dialect(
-        "tirx", "sblock", "sblock_alloc_buffer", "sblock_attr", "tirx.noalias", "T.let[T.{}]", False, "out_ty"
-    ),
+        "tirx", "sblock", "sblock_alloc_buffer", "sblock_attr", "tirx.noalias", "T.let[T.{}]", False, "out_ty",
+        loads_slices=False, declares_lets=True, scoped_names=False, attr="{{{key}: {value}}}",
+        wide_literals=False,
+    ),  # fmt: skip
 }
 
 
@@ -63,18 +72,19 @@ def canonical_attribute(key: str) -> str:
     return CANONICAL_NOALIAS if any(key == d.noalias for d in DIALECTS.values()) else key
 
 
+SCOPE = "mlcref.scope"
+"""The attribute that only says where names end, where a dialect has no other way: ``with T.attr({SCOPE: 1}):``."""
+
 UNSUPPORTED = frozenset([
-    "launch_thread", "env_thread", "comm_reducer", "tvm_thread_allreduce", "tvm_storage_sync", "tvm_access_ptr",
-    "type_annotation", "tvm_load_matrix_sync", "tvm_store_matrix_sync", "tvm_mma_sync", "tvm_bmma_sync",
-    "tvm_fill_fragment", "tvm_struct_get", "tvm_struct_set", "tvm_tuple", "tvm_stack_alloca",
-    "tvm_stack_make_shape", "tvm_stack_make_array", "tvm_call_cpacked", "call_cpacked", "call_pure_extern",
-    "call_llvm_intrin", "call_llvm_pure_intrin", "call_intrin", "call_pure_packed", "call_tir", "call_inline",
-    "q_multiply_shift", "q_multiply_shift_per_axis", "reinterpret", "undef", "address_of", "ptx", "ptx_mma",
-    "ptx_ldmatrix", "ptx_cp_async", "ptx_commit_group", "ptx_wait_group", "mma_store", "mma_fill", "vscale",
-    "get_active_lane_mask", "get_vscale_expr", "vectorlow", "vectorhigh", "vectorcombine", "dp4a",
-    "start_profile_intrinsic", "end_profile_intrinsic", "assume", "macro", "inline", "allocate",
-    "allocate_const", "realize", "preflattened_buffer", "buffer_decl", "buffer_store", "prefetch", "Shuffle",
-    "Reduce", "ret", "index_map", "inline_assign", "pragma", "create_barriers", "ldexp", "hypot", "nextafter",
-    "clz", "acosh", "asinh", "atanh", "ptr", "Ptr",
+    "allocate", "allocate_const", "realize", "preflattened_buffer", "buffer_store", "prefetch", "Shuffle", "Reduce",
+    "ret", "index_map", "inline_assign", "pragma", "create_barriers", "call_tir", "call_inline", "call_pure_packed",
+    "get_vscale_expr", "ptr", "Ptr", "fma", "isnullptr", "jit", "constexpr", "Optional", "tvm_thread_invariant",
+    "static_assert", "masked_load", "masked_store", "device_entry", "print_buffer", "thread_return",
 ])  # fmt: skip
 """Names of TVMScript's ``T`` that are known and not read."""
+
+OPAQUE_PREFIXES = ("ptx_", "simdgroup_", "make_filled_simdgroup_", "cooperative_tensor_", "tvm_warp_")
+"""Prefixes of the names of ``T`` that are instructions of a machine: read, printed, without a meaning here."""
+
+OPAQUE_NAMESPACES = frozenset(["ptx", "ptx_legacy", "cuda", "metal", "webgpu", "nvshmem"])
+"""Namespaces of such names: ``T.ptx_legacy.mma(...)``."""

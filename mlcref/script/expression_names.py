@@ -14,6 +14,7 @@ from mlcref import ir
 from mlcref.errors import TypeMismatch
 from mlcref.ir import INTRINSICS, Const, Expr, ExprLike, as_expr, binary, conjunction, const
 from mlcref.ir.expr import match_types
+from mlcref.script.forms import BufferSlice, DataOf, lanes_of, load_origin
 from mlcref.script.type_names import dtype_of
 
 
@@ -130,24 +131,36 @@ def cast(value: ExprLike, dtype: Any) -> Expr:
     return ir.cast(dtype_of(dtype), value)
 
 
-def Ramp(base: ExprLike, stride: ExprLike, lanes: int) -> Expr:
+def Ramp(base: ExprLike, stride: ExprLike, lanes: ExprLike) -> Expr:
     """The vector ``base, base + stride, …``."""
     a, b = match_types(base, stride)
-    return ir.Ramp(a, b, int(lanes))
+    return ir.Ramp(a, b, lanes_of(lanes))
 
 
-def Broadcast(value: ExprLike, lanes: int) -> Expr:
+def Broadcast(value: ExprLike, lanes: ExprLike) -> Expr:
     """A vector of equal elements."""
-    return ir.Broadcast(as_expr(value), int(lanes))
+    return ir.Broadcast(as_expr(value), lanes_of(lanes))
 
 
 def call_extern(*args: Any, dtype: Any = None) -> Expr:
     """A C function: ``T.call_extern("int32", "f", x)`` or ``T.call_extern("f", x, dtype="int32")``."""
-    if dtype is None and len(args) > 1 and isinstance(args[0], str) and isinstance(args[1], str) and _is_dtype(args[0]):
+    return _extern("call_extern", args, dtype)
+
+
+def call_pure_extern(*args: Any, dtype: Any = None) -> Expr:
+    """:func:`call_extern` of a function without effect."""
+    return _extern("call_pure_extern", args, dtype)
+
+
+def _extern(op: str, args: tuple[Any, ...], dtype: Any) -> Expr:
+    named = len(args) > 1 and isinstance(args[1], str)
+    if dtype is None and named and not isinstance(args[0], str):
+        dtype, args = args[0], args[1:]  # T.handle().ty
+    if dtype is None and named and _is_dtype(args[0]):
         dtype, args = args[0], args[1:]
     if not args or not isinstance(args[0], str):
-        raise TypeMismatch("T.call_extern needs the name of a function")
-    return ir.call("call_extern", *args, dtype=dtype_of(dtype or "int32"))
+        raise TypeMismatch(f"T.{op} needs the name of a function")
+    return ir.call(op, *args, dtype=dtype_of(dtype or "int32"))
 
 
 def _is_dtype(name: str) -> bool:
@@ -159,8 +172,52 @@ def _is_dtype(name: str) -> bool:
 
 
 def call_packed(name: str, *args: Any, dtype: Any = "int32") -> Expr:
-    """A function registered with ``register_global_func``."""
-    return ir.call("call_packed", name, *args, dtype=dtype_of(dtype))
+    """A function registered with ``register_global_func``. A buffer is given as an array."""
+    return ir.call("call_packed", name, *(_array(arg) for arg in args), dtype=dtype_of(dtype))
+
+
+def _array(arg: Any) -> Any:
+    """A buffer as TVM gives it to a packed function: pointer, shape, strides, rank, type and offset."""
+    if not isinstance(arg, ir.Buffer):
+        return arg
+    if arg.strides or arg.elem_offset is not None:
+        raise TypeMismatch(f"{arg.name} is given to a packed function, but has strides or an offset")
+    shape = ir.call("tvm_stack_make_shape", *arg.shape)
+    kind = ir.cast(arg.dtype, Const(0))
+    return ir.call("tvm_stack_make_array", DataOf(arg), shape, 0, len(arg.shape), kind, 0)
+
+
+def reinterpret(dtype: Any, value: ExprLike) -> Expr:
+    """The bits of ``value`` as another type: ``T.reinterpret("float32", x)``."""
+    name, expr = dtype_of(dtype), as_expr(value)
+    sizes = {dt.parse(kind).bits * dt.lanes(kind) for kind in (name, expr.dtype)}
+    if len(sizes) != 1:
+        raise TypeMismatch(f"T.reinterpret of {expr.dtype} as {name}: the widths differ")
+    return ir.call("reinterpret", expr, dtype=name)
+
+
+def address_of(element: Any) -> Expr:
+    """A pointer to an element of a buffer (to its first, for a buffer): ``T.address_of(A[i, j])``."""
+    if isinstance(element, ir.Buffer):
+        element = load_origin(element)
+    if isinstance(element, BufferSlice) or not isinstance(as_expr(element), ir.BufferLoad):
+        raise TypeMismatch("T.address_of points to an element of a buffer", hint="write T.address_of(A[i, j])")
+    return ir.call("address_of", element)
+
+
+def type_annotation(dtype: Any) -> Expr:
+    """A data type as an argument of ``T.tvm_access_ptr``."""
+    return ir.call("type_annotation", dtype=dtype_of(dtype))
+
+
+def undef(dtype: Any = "int32") -> Expr:
+    """A value of which nothing is known."""
+    return ir.call("undef", dtype=dtype_of(dtype))
+
+
+def tvm_struct_get(pointer: Any, index: Any, field: Any, dtype: Any) -> Expr:
+    """A field of a structure of the call convention."""
+    return ir.call("tvm_struct_get", pointer, index, field, dtype=dtype_of(dtype))
 
 
 def min_value(dtype: Any) -> Expr:
@@ -185,7 +242,10 @@ def infinity(dtype: Any) -> Expr:
     return const(math.inf, dtype_of(dtype))
 
 
-SPECIAL = {"if_then_else", "call_extern", "call_packed"}
+SPECIAL = {
+    "if_then_else", "call_extern", "call_pure_extern", "call_packed", "reinterpret", "address_of", "type_annotation",
+    "undef", "tvm_struct_get", "buffer_data", "buffer_offset",
+}  # fmt: skip
 INTRINSIC_NAMES: dict[str, Callable[..., Expr]] = {name: _intrinsic(name) for name in INTRINSICS if name not in SPECIAL}
 """A function for each row of the table of intrinsics."""
 ALIASES = {
@@ -195,10 +255,17 @@ ALIASES = {
     "broadcast": Broadcast,
     "tvm_call_packed": call_packed,
     "truncdiv": truncdiv,
+    "BitwiseAnd": INTRINSIC_NAMES["bitwise_and"],
+    "BitwiseOr": INTRINSIC_NAMES["bitwise_or"],
+    "BitwiseXor": INTRINSIC_NAMES["bitwise_xor"],
+    "BitwiseNot": INTRINSIC_NAMES["bitwise_not"],
+    "LShift": INTRINSIC_NAMES["shift_left"],
+    "RShift": INTRINSIC_NAMES["shift_right"],
 }
 
 __all__ = [
-    "Broadcast", "Cast", "Not", "Ramp", "Select", "all", "any", "call_extern", "call_packed", "cast", "ceildiv",
+    "Broadcast", "Cast", "Not", "Ramp", "Select", "address_of", "all", "any", "call_extern", "call_packed",
+    "call_pure_extern", "reinterpret", "tvm_struct_get", "type_annotation", "undef", "cast", "ceildiv",
     "floordiv", "floormod",
     "if_then_else", "infinity", "max", "max_value", "min", "min_value", "truncdiv", "truncmod",
 ]  # fmt: skip

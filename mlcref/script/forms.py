@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcref import dtype as dt
-from mlcref.errors import TypeMismatch
+from mlcref.errors import TypeMismatch, UnsupportedError
 from mlcref.ir import (
     Add,
+    Break,
     Buffer,
     BufferLoad,
     BufferRegion,
     Const,
+    Continue,
     Expr,
     ExprLike,
     Ramp,
@@ -21,6 +23,7 @@ from mlcref.ir import (
     Sub,
     as_expr,
     binary,
+    call,
     constant,
     structural_equal,
 )  # fmt: skip
@@ -92,10 +95,10 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """``T.decl_buffer(…, data=source.data)``."""
+    """``T.decl_buffer(…, data=source.data)``, or over a pointer parameter."""
 
     buffer: Buffer
-    source: Buffer
+    source: Buffer | HandleParameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,47 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeTable:
+    """``T.attr({key: value, …})``: attributes of nothing in particular."""
+
+    attrs: tuple[Attribute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """``T.env_thread("threadIdx.x")``: a thread axis that ``T.launch_thread`` opens. ``name`` is its variable's."""
+
+    tag: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """``T.launch_thread(axis, extent)``."""
+
+    thread: Thread
+    extent: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """``T.break_loop()``, ``T.continue_loop()``."""
+
+    stmt: type[Break] | type[Continue]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A variable that is stored to: ``x: T.float32`` in a flat function, memory of one element."""
+
+    buffer: Buffer
+
+    def as_expr(self) -> Expr:
+        """Its value."""
+        return BufferLoad(self.buffer, (Const(0),))
+
+
+@dataclass(frozen=True, slots=True)
 class Assertion:
     """``T.Assert(condition, message)``."""
 
@@ -157,6 +201,10 @@ class DataOf:
 
     buffer: Buffer
 
+    def as_expr(self) -> Expr:
+        """The pointer that this is in an expression."""
+        return call("buffer_data", load_origin(self.buffer))
+
 
 @dataclass(frozen=True, slots=True)
 class BufferSlice:
@@ -178,13 +226,33 @@ class BufferSlice:
         )
 
 
+def load_origin(buffer: Buffer) -> BufferLoad:
+    """The first element of a buffer: what the calls on buffers (``A.data``, ``A.elem_offset``) are about."""
+    return BufferLoad(buffer, tuple(Const(0, extent.dtype) for extent in buffer.shape))
+
+
+MAX_LANES = 65535
+
+
+def lanes_of(count: Any) -> int:
+    """A number of lanes: a constant up to 65535, as TVM has it."""
+    number = constant(as_expr(count))
+    if number is None:
+        raise UnsupportedError("a vector whose length is no constant", rule="script.unsupported")
+    if not 1 <= number <= MAX_LANES:
+        raise TypeMismatch(f"a vector has 1 to {MAX_LANES} lanes, not {number}")
+    return number
+
+
 def _ramp(dim: Range, step: int) -> Expr:
     extent = constant(dim.extent)
     if extent is None or extent < 1:
         raise TypeMismatch(
             "a slice outside T.reads, T.writes and T.match_buffer is a vector: its length must be a constant"
         )
-    lanes = -(-extent // step)
+    if step < 1:
+        raise TypeMismatch(f"the step of a slice is a positive number, not {step}")
+    lanes = lanes_of(-(-extent // step))
     return dim.min if lanes == 1 else Ramp(dim.min, Const(step, dim.min.dtype), lanes)
 
 

@@ -61,6 +61,8 @@ class Page:
         self.names = Names()
         self.loops: dict[Any, Any] = {}
         self.full_constants = False
+        self.in_function = False
+        self.flat = False
         self.constants: list[Any] = []
         self.marks: dict[Any, int] = {}
         for k, node in enumerate(marks[:_MARKS]):

@@ -7,16 +7,17 @@ import inspect
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from mlcref.errors import ScriptError
 from mlcref.ir import BaseFunc, IRModule, PrimFunc
 from mlcref.script.dialects import DIALECTS
+from mlcref.script.macros import Macro
 from mlcref.script.parse_bind import FunctionOptions
-from mlcref.script.parse_expr import Evaluator
+from mlcref.script.parse_expr import Evaluator, macro_of
 from mlcref.script.parse_function import FunctionParser
 from mlcref.script.registry import default_names, function_parser, namespaces
 from mlcref.script.scope import Scope
@@ -41,12 +42,41 @@ def tirx_prim_func(
     return _decorator(func, FunctionOptions(private, s_tir, check_well_formed))
 
 
+def macro(func: Any = None, /, *, hygienic: bool = True) -> Any:
+    """Decorator: statements with parameters, for scripts to call. Names mean what they mean around the definition;
+    with ``hygienic=False``, around the call. Raises ``ScriptError``.
+
+    >>> from mlcref.script import from_source
+    >>> from_source('''
+    ... @T.macro
+    ... def double(A, i):
+    ...     A[i] = A[i] * T.float32(2)
+    ...
+    ... @T.prim_func
+    ... def f(A: T.Buffer((4,), "float32")):
+    ...     double(A, 3)
+    ... ''').name
+    'f'
+    """
+
+    def read(function: Callable[..., Any]) -> Macro:
+        node, source = definition_of(function)
+        return Macro(node, source, environment(function) if hygienic else None)
+
+    return read if func is None else read(func)
+
+
+def inline(func: Any = None, /) -> Any:
+    """:func:`macro` under the name that TVM main gives it."""
+    return macro(func)
+
+
 def _decorator(func: Any, options: FunctionOptions) -> Any:
     def parse_one(function: Callable[..., Any]) -> Any:
         if in_class(function):
             return function
         node, source = definition_of(function)
-        return FunctionParser(source, environment(function), options).function(node)
+        return _parse_prim_func(node, source, environment(function), options)
 
     return parse_one if func is None else parse_one(func)
 
@@ -109,10 +139,13 @@ def from_source(text: str, env: Mapping[str, Any] | None = None, filename: str =
     source = Source(text, filename)
     names = {**default_names(), **_commented_imports(source)}
     scope = Scope(ChainMap(names, dict(env or {})))
+    evaluate = Evaluator(source, scope)
     found: list[Any] = []
     for node in source.parse().body:
         if isinstance(node, ast.ClassDef):
             found.append(_parse_module(node, source, scope.env, True))
+        elif isinstance(node, ast.FunctionDef) and (defined := macro_of(node, source, evaluate, scope.env)) is not None:
+            names[node.name] = defined
         elif isinstance(node, ast.FunctionDef):
             found.append(_parse_function(node, source, scope.env, ()))
         else:
@@ -157,11 +190,35 @@ def _preamble(node: ast.stmt, source: Source, scope: Scope, names: dict[str, Any
     """A statement before the definition: an import, a docstring or the assignment of a constant."""
     names.update(_imported(node))
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        names[node.targets[0].id] = Evaluator(source, scope).value(node.value)
+        names[node.targets[0].id] = _type_var(node.value) or _evaluated(node.value, source, scope)
     elif not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
         raise source.error(
             node, "a text has imports, constants and one definition", "this text is read, never executed"
         )
+
+
+def _type_var(node: ast.expr) -> TypeVar | None:
+    """``TypeVar("n")``: how TVM's printer declares an extent of type int64 above a function."""
+    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "TypeVar"
+    if not named or len(node.args) != 1 or node.keywords:  # type: ignore[attr-defined]
+        return None
+    name = getattr(node.args[0], "value", None)  # type: ignore[attr-defined]
+    return TypeVar(name) if isinstance(name, str) and name.isidentifier() else None
+
+
+def _evaluated(node: ast.expr, source: Source, scope: Scope) -> Any:
+    with deep_texts_refused(source, node):
+        return Evaluator(source, scope).value(node)
+
+
+@contextmanager
+def deep_texts_refused(source: Source, node: ast.AST) -> Iterator[None]:
+    """A text whose expressions nest deeper than Python's stack is an error of the text."""
+    try:
+        yield
+    except RecursionError:
+        what = "expressions or statements are nested too deeply"
+        raise source.error(node, what, "name the parts", rule="script.depth") from None
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -214,7 +271,8 @@ def _parse_function(
 def _parse_prim_func(
     node: ast.FunctionDef, source: Source, env: Mapping[str, Any], options: FunctionOptions
 ) -> PrimFunc:
-    return FunctionParser(source, env, options).function(node)
+    with deep_texts_refused(source, node):
+        return FunctionParser(source, env, options).function(node)
 
 
 def _namespace_of(node: ast.expr, env: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from mlcref import ir
 from mlcref.ir import Attrs, Buffer, BufferRegion, Expr, IterVar, MatchBufferRegion, Node, Range, Stmt, Var
 from mlcref.ir.base import FIELDS
 from mlcref.script import forms
+from mlcref.script.macros import Closure, Macro
 from mlcref.script.parse_expr import Evaluator, symbolic
 from mlcref.script.scope import Scope
 from mlcref.script.source import Source
@@ -60,6 +61,7 @@ class NameBinder:
         self.blocks: list[BlockParts] = []
         self.origin: dict[Node, ast.AST] = {}
         self.lets: set[Var] = set()
+        self.reassigned: set[ast.AST] = set()
         self.dims: dict[str, Var] = {}
 
     def assign(self, node: ast.Assign) -> Stmt | Wrapper | None:
@@ -69,29 +71,67 @@ class NameBinder:
         value = self.evaluate.value(node.value)
         if isinstance(target, ast.Subscript):
             return self.store(target, value, node)
-        return self.bind(target, value, node)
+        return self.store_cell(target, value, node) or self.bind(target, value, node)
 
-    def annotated(self, node: ast.AnnAssign) -> Wrapper | None:
-        """``x: T.int32 = e`` and ``n: T.int64``."""
+    def annotated(self, node: ast.AnnAssign) -> Stmt | Wrapper | None:
+        """``x: T.int32 = e``, ``x: T.let[T.int32] = e`` and ``n: T.int64``; in a flat function, variables that are
+        stored to."""
         if not isinstance(node.target, ast.Name):
             raise self.source.error(node.target, "a name is expected here")
         annotation = self.evaluate.value(node.annotation)
         if isinstance(annotation, LetName) and node.value is not None:
-            return self.let(node.target, self.evaluate.expr(node.value), node)
+            return self.annotated_let(node.target, annotation.type, node.value, node)
         if not isinstance(annotation, DataTypeName):
             raise self.source.error(node.annotation, f"{ast.unparse(node.annotation)} is no data type")
+        flat = not self.options.schedulable
+        if node in self.reassigned or (flat and node.value is None):
+            return self.cell(node.target.id, annotation.dtype, node)
         if node.value is None:
             self.scope.define(node.target.id, Var(node.target.id, annotation.dtype))
             return None
         value = self.evaluate.build(node.value, ir.cast, annotation.dtype, self.evaluate.value(node.value))
         return self.let(node.target, value, node)
 
+    def annotated_let(self, target: ast.Name, kind: Any, value_node: ast.expr, node: ast.stmt) -> Wrapper | None:
+        """``x: T.let[T.int32] = e``; a pointer is another name for the memory."""
+        value = self.evaluate.value(value_node)
+        if isinstance(value, forms.DataOf):
+            self.scope.define(target.id, value)
+            return None
+        dtype = getattr(kind, "dtype", None)
+        if dtype is not None:
+            value = self.evaluate.build(value_node, ir.cast, dtype, value)
+        return self.let(target, self.evaluate.build(value_node, ir.as_expr, value), node)
+
+    def cell(self, name: str, dtype: str, node: ast.AnnAssign) -> Stmt | Wrapper | None:
+        """``x: T.float32``: memory of one element, each thread's own."""
+        buffer = Buffer(name, (ir.Const(1),), dtype, "local")
+        start: Stmt | None = None
+        if node.value is not None:
+            value = self.evaluate.build(node.value, ir.cast, dtype, self.evaluate.value(node.value))
+            start = ir.BufferStore(buffer, value, (ir.Const(0),))
+        self.scope.define(name, forms.Cell(buffer))
+        if self.options.schedulable:
+            self.blocks[-1].alloc_buffers.append(buffer)
+            return start
+        return lambda body: ir.AllocBuffer(buffer, ir.seq(start, body), Attrs())
+
+    def store_cell(self, target: ast.expr, value: Any, node: ast.stmt) -> Stmt | None:
+        """The store to a variable; None when ``target`` names none."""
+        if not isinstance(target, ast.Name) or target.id not in self.scope:
+            return None
+        cell = self.scope.lookup(target.id)
+        if not isinstance(cell, forms.Cell):
+            return None
+        converted = self.evaluate.build(node, ir.cast, cell.buffer.type, value)
+        return ir.BufferStore(cell.buffer, converted, (ir.Const(0),))
+
     def augmented(self, node: ast.AugAssign) -> Stmt | Wrapper | None:
         current = self.evaluate.value(node.target)
         value = self.evaluate.arithmetic(node, node.op, current, self.evaluate.value(node.value))
         if isinstance(node.target, ast.Subscript):
             return self.store(node.target, value, node)
-        return self.bind(node.target, value, node)
+        return self.store_cell(node.target, value, node) or self.bind(node.target, value, node)
 
     def store(self, target: ast.Subscript, value: Any, node: ast.stmt) -> Stmt:
         place = self.evaluate.value(target)
@@ -119,9 +159,13 @@ class NameBinder:
             if self.dims.pop(target.id, None) is None:
                 self.scope.define(target.id, Var(target.id, value.dtype))
             return None
+        if isinstance(value, forms.DataOf):
+            self.scope.define(target.id, value)
+            return None
         if symbolic(value) or isinstance(value, bool | int | float):
             return self.let(target, self.evaluate.build(node, ir.as_expr, value), node)
-        if isinstance(value, Buffer | str | tuple | list | Mapping):
+        if isinstance(value, Buffer | str | tuple | list | Mapping | Closure | Macro):
+            self.evaluate.build(node, self.evaluate.check_size, value)
             self.scope.define(target.id, value)
             return None
         raise self.source.error(node, f"a {type(value).__name__} cannot be bound to a name")
@@ -146,7 +190,19 @@ class NameBinder:
         return self.let(ast.copy_location(ast.Name(name), node), value.value, node)
 
     def bind_meta(self, name: str, value: forms.MetaValue, node: ast.stmt) -> None:
+        self.evaluate.build(node, self.evaluate.check_size, value.value)
         self.scope.define(name, value.value)
+
+    def bind_thread(self, name: str, value: forms.Thread, node: ast.stmt) -> None:
+        self.scope.define(name, forms.Thread(value.tag, name))
+
+    def bind_launch(self, name: str, value: forms.Launch, node: ast.stmt) -> Wrapper:
+        """A thread axis over the statements that follow is a loop bound to it."""
+        kind = value.extent.dtype
+        var, dim = Var(name, kind), Range(ir.Const(0, kind), value.extent)
+        self.scope.define(name, var)
+        self.ranges[var] = dim
+        return lambda body: ir.For(var, dim.min, dim.extent, "thread_binding", body, value.thread.tag, Attrs())
 
     def bind_allocation(self, name: str, value: forms.Allocation, node: ast.stmt) -> Wrapper | None:
         buffer = named(value.buffer, name)
@@ -162,10 +218,18 @@ class NameBinder:
         self.blocks[-1].alloc_buffers.append(buffer)
         return None
 
-    def bind_declaration(self, name: str, value: forms.Declaration, node: ast.stmt) -> Wrapper:
-        buffer = named(value.buffer, name)
+    def bind_declaration(self, name: str, value: forms.Declaration, node: ast.stmt) -> Wrapper | None:
+        buffer, source = named(value.buffer, name), value.source
         self.scope.define(name, buffer)
-        return lambda body: ir.DeclBuffer(buffer, value.source, body)
+        if isinstance(source, forms.HandleParameter):
+            known = self.params[source.name]
+            if known is None:
+                self.params[source.name] = buffer
+                return None
+            assert isinstance(known, Buffer)
+            source = known
+        origin = source
+        return lambda body: ir.DeclBuffer(buffer, origin, body)
 
     def bind_match(self, name: str, value: forms.Match, node: ast.stmt) -> None:
         buffer = named(value.buffer, name)
@@ -173,6 +237,7 @@ class NameBinder:
         source = value.source
         if isinstance(source, BufferRegion):
             self.blocks[-1].match_buffers.append(MatchBufferRegion(buffer, source))
+            self.evaluate.matched.add(buffer)
         elif self.params[source.name] is not None:
             raise self.source.error(node, f"{source.name} is matched to a buffer already")
         else:
@@ -250,5 +315,5 @@ def _count(value: Any) -> str:
 _BIND: dict[type, Callable[[NameBinder, str, Any, Any], Wrapper | None]] = {
     forms.Binding: NameBinder.bind_let, forms.MetaValue: NameBinder.bind_meta,
     forms.Allocation: NameBinder.bind_allocation, forms.Declaration: NameBinder.bind_declaration,
-    forms.Match: NameBinder.bind_match,
+    forms.Match: NameBinder.bind_match, forms.Thread: NameBinder.bind_thread, forms.Launch: NameBinder.bind_launch,
 }  # fmt: skip

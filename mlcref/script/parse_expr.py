@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import inspect
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Number
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from mlcref import dtype as dt
 from mlcref import ir
@@ -20,12 +21,15 @@ from mlcref.errors import MlcrefError
 from mlcref.ir import Buffer, BufferLoad, BufferRegion, Expr, Range, Var, as_expr, binary
 from mlcref.ir.expr import divide, negate
 from mlcref.script import forms
-from mlcref.script.dialects import UNSUPPORTED
+from mlcref.script.buffer_methods import METHODS, BufferMethod, OpaqueName, offset_of
+from mlcref.script.dialects import OPAQUE_NAMESPACES, OPAQUE_PREFIXES, UNSUPPORTED
 from mlcref.script.expression_names import NODES, as_condition, if_then_else
+from mlcref.script.macros import MAX_NODES, Closure, InlineCall, Macro, bind_arguments, tree_size
 from mlcref.script.registry import may_call
 from mlcref.script.scope import PYTHON_FUNCTIONS, Scope, did_you_mean
 from mlcref.script.source import Source
-from mlcref.script.type_names import BufferName, LetName
+from mlcref.script.statement_names import alloc_buffer, decl_buffer, match_buffer, sblock_alloc_buffer
+from mlcref.script.type_names import BufferName, HandleName, LetName
 
 _BINARY: dict[type[ast.operator], tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Expr]]] = {
     ast.Add: (operator.add, lambda a, b: binary(ir.Add, a, b)),
@@ -52,7 +56,10 @@ _COMPARE: dict[type[ast.cmpop], tuple[Callable[[Any, Any], Any], type[ir.Binary]
 }
 
 _LIMIT = 4096
-"""Largest exponent and shift of Python numbers."""
+"""Most bits of a Python number, most items of a sequence."""
+_MAX_DEPTH = 32
+
+_BUFFER_MAKERS = (match_buffer, alloc_buffer, sblock_alloc_buffer, decl_buffer)
 
 _BUILD_ERRORS = (MlcrefError, TypeError, ValueError, ArithmeticError)
 
@@ -62,15 +69,43 @@ def symbolic(value: Any) -> bool:
     return isinstance(value, Expr) or hasattr(value, "as_expr")
 
 
+class Budget:
+    """What macros and lambdas of one text may still read, however they call each other."""
+
+    def __init__(self) -> None:
+        self.depth, self.left = 0, 100_000
+
+    @contextmanager
+    def inside(self, source: Source, node: ast.AST) -> Iterator[None]:
+        """A call of a macro or a lambda."""
+        if self.depth >= _MAX_DEPTH:
+            raise source.error(node, f"macros and lambdas call each other more than {_MAX_DEPTH} deep")
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def spend(self, source: Source, node: ast.AST) -> None:
+        """One expression more of a macro or a lambda."""
+        self.left -= 1
+        if self.left < 0:
+            raise source.error(node, "macros and lambdas of this text read more than 100000 expressions")
+
+
 class Evaluator:
     """Evaluates expressions of one text in a scope."""
 
-    def __init__(self, source: Source, scope: Scope) -> None:
+    def __init__(self, source: Source, scope: Scope, budget: Budget | None = None) -> None:
         self.source = source
         self.scope = scope
+        self.budget = Budget() if budget is None else budget
+        self.matched: set[Buffer] = set()
 
     def value(self, node: ast.expr) -> Any:
         """What ``node`` stands for: an expression, a record of ``T``, a Python value. Raises ``ScriptError``."""
+        if self.budget.depth:
+            self.budget.spend(self.source, node)
         visit = _VISIT.get(type(node))
         if visit is None:
             raise self.source.unsupported(node, f"{_describe(node)} cannot be used in a script")
@@ -101,7 +136,10 @@ class Evaluator:
 
     def visit_name(self, node: ast.Name) -> Any:
         try:
-            return self.scope.lookup(node.id)
+            value = self.scope.lookup(node.id)
+            if isinstance(value, TypeVar):
+                value = self.scope.frames[0][node.id] = Var(value.__name__, "int64")
+            return value.as_expr() if isinstance(value, forms.Cell) else value
         except KeyError:
             hint = did_you_mean(node.id, self.scope.names())
             raise self.source.error(node, f"{node.id} is not defined", hint, rule="script.name") from None
@@ -136,6 +174,8 @@ class Evaluator:
             return self.namespace_name(base, node)
         if isinstance(base, Buffer):
             return self.buffer_attribute(base, node)
+        if isinstance(base, OpaqueName) and not node.attr.startswith("_"):
+            return OpaqueName(f"{base.name}.{node.attr}")
         if isinstance(base, Expr) and node.attr not in ("dtype", "astype"):
             raise self.source.error(node, f"an expression has no attribute {node.attr!r}")
         if node.attr.startswith("_") or not hasattr(base, node.attr):
@@ -149,6 +189,8 @@ class Evaluator:
         spelling = ast.unparse(node)
         if node.attr in module.__all__:
             return getattr(module, node.attr)
+        if node.attr in OPAQUE_NAMESPACES or node.attr.startswith(OPAQUE_PREFIXES):
+            return OpaqueName(node.attr)
         if node.attr in UNSUPPORTED:
             raise self.source.unsupported(node, f"{spelling} is not supported")
         hint = did_you_mean(node.attr, list(module.__all__))
@@ -157,9 +199,13 @@ class Evaluator:
     def buffer_attribute(self, buffer: Buffer, node: ast.Attribute) -> Any:
         if node.attr == "data":
             return forms.DataOf(buffer)
-        if node.attr in ("shape", "strides", "elem_offset", "dtype", "ndim", "scope", "align", "offset_factor"):
+        if node.attr == "elem_offset":
+            return offset_of(buffer, buffer in self.matched)
+        if node.attr in ("shape", "strides", "dtype", "ndim", "scope", "align", "offset_factor"):
             return getattr(buffer, node.attr)
-        if node.attr in ("access_ptr", "vload", "vstore", "offset_of"):
+        if node.attr in METHODS:
+            return BufferMethod(node.attr, buffer, buffer in self.matched)
+        if node.attr in ("offset_of", "elem_offset_of", "ptr_to", "permute", "get_flattened_buffer", "with_dtype"):
             raise self.source.unsupported(node, f"Buffer.{node.attr} is not supported")
         raise self.source.error(node, f"a buffer has no attribute {node.attr!r}", rule="script.name")
 
@@ -186,7 +232,7 @@ class Evaluator:
         if not any(isinstance(part, ast.Slice) for part in parts):
             return BufferLoad(buffer, tuple([self.index(buffer, part) for part in parts]))
         dims = [self.dimension(buffer, k, part) for k, part in enumerate(parts)]
-        steps = [int(self.value(part.step)) for part in parts if isinstance(part, ast.Slice) and part.step]
+        steps = [self.step(part.step) for part in parts if isinstance(part, ast.Slice) and part.step]
         sliced = tuple(isinstance(part, ast.Slice) for part in parts)
         return forms.BufferSlice(BufferRegion(buffer, tuple(dims)), sliced, steps[0] if steps else 1)
 
@@ -197,6 +243,13 @@ class Evaluator:
                 node, f"an index of {buffer.name} is {expr.dtype}, not an integer", rule="script.index"
             )
         return expr
+
+    def step(self, node: ast.expr) -> int:
+        """The step of a slice: a number."""
+        number = ir.constant(self.expr(node))
+        if number is None:
+            raise self.source.error(node, "the step of a slice is a number")
+        return number
 
     def dimension(self, buffer: Buffer, k: int, node: ast.expr) -> Range:
         """The range of one dimension of a slice."""
@@ -217,6 +270,15 @@ class Evaluator:
             raise self.source.unsupported(node, "** in a call")
         if isinstance(node.func, ast.Attribute) and node.func.attr == "scope" and isinstance(function, str):
             return function
+        if isinstance(function, Macro):
+            return self.build(node, self.inline_call, function, args, options)
+        if isinstance(function, Closure):
+            return self.build(node, self.apply, node, function, args, options)
+        if isinstance(function, BufferName) or any(function is maker for maker in _BUFFER_MAKERS):
+            args = [self.with_dims(arg) for arg in args]
+            options = {key: self.with_dims(value) for key, value in options.items()}
+            if isinstance(options.get("elem_offset"), str):
+                options["elem_offset"] = self.dim(options["elem_offset"])
         self.check_callable(function, node, args)
         if may_call(function):
             self.check_arguments(function, node, args, options)
@@ -230,7 +292,7 @@ class Evaluator:
             raise self.source.error(
                 node, f"{name}() works on numbers known to the parser", f"write T.{name} for expressions"
             )
-        if not (may_call(function) or method or python):
+        if not (may_call(function) or method or python or isinstance(function, BufferMethod | OpaqueName | HandleName)):
             name = ast.unparse(node.func)
             raise self.source.unsupported(
                 node.func, f"{name} cannot be called in a script", "a script calls only names of T"
@@ -241,6 +303,54 @@ class Evaluator:
             inspect.signature(function).bind(*args, **options)
         except TypeError as error:
             raise self.source.error(node, f"{ast.unparse(node.func)}: {error}", rule="script.arguments") from None
+
+    def with_dims(self, value: Any) -> Any:
+        """Tuples of dimensions with variables in place of names: ``strides=("s0", "s1")`` of a buffer."""
+        if not isinstance(value, tuple | list):
+            return value
+        return tuple(self.dim(part) if isinstance(part, str) else part for part in value)
+
+    def dim(self, name: str) -> Any:
+        """The variable called ``name``; a new one where there is none."""
+        known = self.scope.frames[-1].get(name)
+        if not isinstance(known, Var):
+            known = Var(name, "int32")
+            self.scope.define(name, known)
+        return known
+
+    def visit_lambda(self, node: ast.Lambda) -> Closure:
+        spec = node.args
+        if spec.vararg or spec.kwarg or spec.kwonlyargs or spec.defaults or spec.posonlyargs:
+            raise self.source.unsupported(node, "parameters of a lambda are plain names without defaults")
+        frames = list(self.scope.frames)
+
+        def evaluate(values: Mapping[str, Any]) -> Any:
+            outer, self.scope.frames = self.scope.frames, [*frames, dict(values)]
+            try:
+                with self.budget.inside(self.source, node):
+                    return self.value(node.body)
+            finally:
+                self.scope.frames = outer
+
+        return Closure(tuple(arg.arg for arg in spec.args), evaluate)
+
+    def apply(self, node: ast.Call, closure: Closure, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """The value of a lambda."""
+        if options:
+            raise self.source.unsupported(node, "arguments of a lambda by name")
+        self.check_size(args)
+        return closure(*args)
+
+    def check_size(self, value: Any) -> None:
+        """Names of the parser share what they stand for; written out it must stay small."""
+        if tree_size(value) > MAX_NODES:
+            raise MlcrefError(f"an expression of more than {MAX_NODES} nodes", rule="script.size")
+
+    def inline_call(self, macro: Macro, args: Sequence[Any], options: Mapping[str, Any]) -> InlineCall:
+        """A macro with its arguments, for the statement parser."""
+        defaults = Evaluator(macro.source, Scope(macro.env or {}), self.budget).items(macro.node.args.defaults)
+        self.check_size((*args, *options.values()))
+        return InlineCall(macro, bind_arguments(macro, args, options, defaults))
 
     def let(self, node: ast.Call) -> Expr:
         """``T.Let(body, where={x: value})``: ``x`` is bound here."""
@@ -276,8 +386,10 @@ class Evaluator:
         sequences = isinstance(op, ast.Add) and isinstance(a, tuple | list | str) and type(a) is type(b)
         if not sequences and not (isinstance(a, Number) and isinstance(b, Number)):
             raise self.source.error(node, f"no arithmetic between {_describe_value(a)} and {_describe_value(b)}")
-        if isinstance(op, ast.Pow | ast.LShift) and abs(b) > _LIMIT:
-            raise self.source.error(node, f"exponents and shifts of numbers end at {_LIMIT}")
+        if not sequences and _bits(op, a, b) > _LIMIT:
+            raise self.source.error(node, f"numbers of the parser have at most {_LIMIT} bits")
+        if sequences and len(a) + len(b) > _LIMIT:
+            raise self.source.error(node, f"sequences of the parser have at most {_LIMIT} items")
         return self.build(node, python, a, b)
 
     def visit_unary(self, node: ast.UnaryOp) -> Any:
@@ -319,6 +431,16 @@ class Evaluator:
         return self.build(node, if_then_else, test, self.value(node.body), self.value(node.orelse))
 
 
+def _bits(op: ast.operator, a: Any, b: Any) -> int:
+    """A bound of the bits that the result of an operation has."""
+    if not (isinstance(a, int) and isinstance(b, int)):
+        return 0
+    width, other = a.bit_length(), b.bit_length()
+    if isinstance(op, ast.Pow | ast.LShift):
+        return width + b if isinstance(op, ast.LShift) else width * b if width > 1 else 0
+    return width + other
+
+
 def _invert(value: Any) -> Expr:
     return ~as_expr(value)
 
@@ -341,13 +463,12 @@ _VISIT: dict[type[ast.expr], Callable[[Evaluator, Any], Any]] = {
     Evaluator.visit_subscript, ast.Call: Evaluator.visit_call,
     ast.BinOp: Evaluator.visit_binary, ast.UnaryOp: Evaluator.visit_unary, ast.BoolOp: Evaluator.visit_boolean,
     ast.Compare: Evaluator.visit_compare,
-    ast.IfExp: Evaluator.visit_choice,
+    ast.IfExp: Evaluator.visit_choice, ast.Lambda: Evaluator.visit_lambda,
 }  # fmt: skip
 
 
 def _describe(node: ast.expr) -> str:
     words = {
-        ast.Lambda: "a lambda",
         ast.ListComp: "a list comprehension",
         ast.JoinedStr: "an f-string",
         ast.Slice: "a slice",
@@ -357,3 +478,15 @@ def _describe(node: ast.expr) -> str:
 
 def _describe_value(value: Any) -> str:
     return "a buffer without index" if isinstance(value, Buffer) else type(value).__name__
+
+
+def macro_of(node: ast.FunctionDef, source: Source, evaluate: Evaluator, env: Mapping[str, Any]) -> Macro | None:
+    """The macro that a definition under ``@T.macro`` or ``@T.inline`` is; None for other definitions."""
+    decorator = node.decorator_list[0] if len(node.decorator_list) == 1 else None
+    path = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if not isinstance(path, ast.Attribute) or path.attr not in ("macro", "inline"):
+        return None
+    options = {k.arg: evaluate.value(k.value) for k in decorator.keywords} if isinstance(decorator, ast.Call) else {}
+    if set(options) - {"hygienic"}:
+        raise source.unsupported(node, "an option of a macro other than hygienic=")
+    return Macro(node, source, env if options.get("hygienic", True) else None)

@@ -21,6 +21,7 @@ class FunctionParser(StatementParser):
     def function(self, node: ast.FunctionDef) -> PrimFunc:
         """The tensor program that ``node`` defines."""
         declared = _declared(node.body)
+        self.reassigned = _reassigned(node)
         for arg in node.args.posonlyargs + node.args.args:
             self.parameter(arg, declared)
         if node.args.vararg or node.args.kwarg or node.args.kwonlyargs or node.args.defaults:
@@ -58,23 +59,38 @@ class FunctionParser(StatementParser):
 
     def with_named_dims(self, annotation: ast.expr, declared: Mapping[str, ast.Call]) -> ast.expr:
         """``T.Buffer(("n", 4))`` as ``T.Buffer((n, 4))`` of the n that the body declares: ``n = T.int32()``."""
-        if not isinstance(annotation, ast.Call) or not annotation.args or not isinstance(annotation.args[0], ast.Tuple):
+        if not isinstance(annotation, ast.Call):
             return annotation
-        shape = annotation.args[0]
-        dims = [self.named_dim(dim, declared) for dim in shape.elts]
-        named_shape = ast.copy_location(ast.Tuple(dims, ast.Load()), shape)
-        call = ast.Call(annotation.func, [named_shape, *annotation.args[1:]], annotation.keywords)
-        return ast.copy_location(call, annotation)
+        args = [self.named_dims(arg, declared) for arg in annotation.args]
+        options = [
+            ast.keyword(k.arg, self.named_dims(k.value, declared, alone=k.arg == "elem_offset"))
+            for k in annotation.keywords
+        ]
+        return ast.copy_location(ast.Call(annotation.func, args, options), annotation)
+
+    def named_dims(self, node: ast.expr, declared: Mapping[str, ast.Call], alone: bool = False) -> ast.expr:
+        if isinstance(node, ast.Tuple | ast.List):
+            dims: list[ast.expr] = [self.named_dim(dim, declared) for dim in node.elts]
+            return ast.copy_location(ast.Tuple(dims, ast.Load()), node)
+        if isinstance(node, ast.Name) and node.id in declared and node.id not in self.scope:
+            self.declare_dim(node.id, declared)
+        return self.named_dim(node, declared) if alone else node
+
+    def declare_dim(self, name: str, declared: Mapping[str, ast.Call]) -> None:
+        if name not in self.dims:
+            self.dims[name] = Var(name, self.evaluate.expr(declared[name]).dtype)
+            self.scope.define(name, self.dims[name])
 
     def named_dim(self, dim: ast.expr, declared: Mapping[str, ast.Call]) -> ast.expr:
         if not isinstance(dim, ast.Constant) or not isinstance(dim.value, str):
+            for part in ast.walk(dim):
+                if isinstance(part, ast.Name) and part.id in declared and part.id not in self.scope:
+                    self.declare_dim(part.id, declared)
             return dim
         name = dim.value
         if name not in declared:
             raise self.source.error(dim, f"dimension {name} is not declared", f"begin the body with {name} = T.int64()")
-        if name not in self.dims:
-            self.dims[name] = Var(name, self.evaluate.expr(declared[name]).dtype)
-            self.scope.define(name, self.dims[name])
+        self.declare_dim(name, declared)
         return ast.copy_location(ast.Name(name, ast.Load()), dim)
 
     def inner_annotation(self, annotation: ast.Constant) -> ast.expr:
@@ -116,6 +132,27 @@ class FunctionParser(StatementParser):
         stmt = self.statements(body)
         explicit = isinstance(stmt, ir.BlockRealize) and stmt.block.name == "root" and not stmt.iter_values
         return stmt if explicit and not root.alloc_buffers else self.realize(root, stmt, {"reads": (), "writes": ()})
+
+
+def _reassigned(node: ast.FunctionDef) -> set[ast.AST]:
+    """The annotated assignments to names that statements after them, in their list, assign again."""
+    found: set[ast.AST] = set()
+    _assigned(node.body, found)
+    return found
+
+
+def _assigned(body: list[ast.stmt], found: set[ast.AST]) -> set[str]:
+    """The names that the statements assign without an annotation; fills ``found``."""
+    later: set[str] = set()
+    for stmt in reversed(body):
+        if isinstance(stmt, ast.AnnAssign) and isinstance(stmt.target, ast.Name) and stmt.target.id in later:
+            found.add(stmt)
+        single = [stmt.target] if isinstance(stmt, ast.AugAssign) else []
+        targets = stmt.targets if isinstance(stmt, ast.Assign) else single
+        later.update(target.id for target in targets if isinstance(target, ast.Name))
+        for part in (getattr(stmt, "body", []), getattr(stmt, "orelse", [])):
+            later |= _assigned(part, found)
+    return later
 
 
 def _declared(body: list[ast.stmt]) -> dict[str, ast.Call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,23 @@ from mlcref import ir
 from mlcref.arith.region import access_regions
 from mlcref.ir import Attrs, BufferRegion, Expr, Node, Range, Stmt, Var
 from mlcref.script import forms
-from mlcref.script.dialects import canonical_attribute
+from mlcref.script.dialects import SCOPE, canonical_attribute
 from mlcref.script.expression_names import as_condition
+from mlcref.script.macros import InlineCall, Macro
 from mlcref.script.parse_bind import BlockParts, NameBinder, Wrapper, fold
-from mlcref.script.parse_expr import symbolic
+from mlcref.script.parse_expr import Evaluator, macro_of, symbolic
+from mlcref.script.scope import Scope
+from mlcref.script.statement_names import message_of
 
 
 class StatementParser(NameBinder):
-    """Parses the statements of one function."""
+    """Parses the statements of one function. ``calls`` counts the calls of macros, ``suffix`` ends the names of the
+    blocks of the one that is read."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.calls: dict[Macro, int] = {}
+        self.suffix = ""
 
     def statements(self, nodes: list[ast.stmt]) -> Stmt:
         """The statements in order; those after a let or an allocation stand under it."""
@@ -48,11 +58,45 @@ class StatementParser(NameBinder):
         handler = _RECORD.get(type(value))
         if handler is not None:
             return handler(self, value, node)
+        if isinstance(value, Stmt):
+            return value
+        if isinstance(value, InlineCall):
+            return self.inline(value, node)
         if isinstance(value, ir.Call):
             return ir.Evaluate(value)
         raise self.source.error(
             node, f"{ast.unparse(node)[:40]!r} is no statement", "evaluate an expression with T.evaluate(...)"
         )
+
+    def definition(self, node: ast.FunctionDef) -> None:
+        """``@T.inline`` or ``@T.macro`` in a function: it sees the names around it as they are when it is called."""
+        macro = macro_of(node, self.source, self.evaluate, ChainMap(*reversed(self.scope.frames), self.scope.env))  # type: ignore[arg-type]
+        if macro is None:
+            raise self.source.unsupported(node, "a function in a function that is no @T.inline and no @T.macro")
+        self.scope.define(node.name, macro)
+
+    def inline(self, call: InlineCall, node: ast.stmt) -> Stmt:
+        """The statements of a macro, with its parameters bound. Blocks of later calls get a number."""
+        macro = call.macro
+        calls = self.calls[macro] = self.calls.get(macro, -1) + 1
+        outer = self.source, self.scope, self.evaluate, self.suffix
+        scope = Scope(self.scope.env) if macro.env is None else Scope(macro.env)
+        if macro.env is None:
+            scope.frames = [*self.scope.frames]
+        scope.frames.append(dict(call.values))
+        with self.evaluate.budget.inside(self.source, node):
+            evaluate = Evaluator(macro.source, scope, self.evaluate.budget)
+            evaluate.matched = self.evaluate.matched
+            self.source, self.scope, self.evaluate = macro.source, scope, evaluate
+            self.suffix = f"_{calls}" if calls else ""
+            try:
+                return self.statements(macro.node.body)
+            finally:
+                self.source, self.scope, self.evaluate, self.suffix = outer
+
+    def return_(self, node: ast.Return) -> None:
+        if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
+            raise self.source.unsupported(node, "Return statements of a tensor program have no value")
 
     def pass_(self, node: ast.Pass) -> None:
         return None
@@ -77,9 +121,7 @@ class StatementParser(NameBinder):
         return ir.While(self.evaluate.condition(node.test), self.body(node.body))
 
     def assert_(self, node: ast.Assert) -> Stmt:
-        message = self.evaluate.value(node.msg) if node.msg else ""
-        if not isinstance(message, str):
-            raise self.source.error(node.msg, "the message of an assertion is a string")
+        message = self.evaluate.build(node, message_of, self.evaluate.value(node.msg)) if node.msg else ""
         return ir.AssertStmt(self.evaluate.condition(node.test), message)
 
     # Loops
@@ -140,14 +182,20 @@ class StatementParser(NameBinder):
             return None
         wrapper = self.scoped(value, item, node)
         with self.scope.frame():
-            if item.optional_vars is not None:
+            if isinstance(value, forms.Launch):
+                wrapper = self.launch(value, item.optional_vars, node)
+            elif item.optional_vars is not None:
                 wrapper = self.bind(item.optional_vars, value, node)
             return wrapper(self.statements(inner)) if wrapper else self.statements(inner)
 
     def scoped(self, value: Any, item: ast.withitem, node: ast.With) -> Wrapper | None:
         """The wrapper of ``with T.attr(...)`` and ``with T.Assert(...)``; None for forms that bind a name."""
         if isinstance(value, forms.Attribute):
-            return lambda body: ir.AttrStmt(value.key, _variable(value.target), value.value, body)
+            return lambda body: ir.AttrStmt(value.key, value.target, value.value, body)
+        if isinstance(value, forms.AttributeTable):
+            return _attributes(value)
+        if isinstance(value, forms.Launch):
+            return None
         if isinstance(value, forms.Assertion):
             return lambda body: ir.seq(ir.AssertStmt(value.condition, value.message), body)
         if item.optional_vars is None or not isinstance(value, forms.Binding | forms.Allocation | forms.Declaration):
@@ -161,7 +209,7 @@ class StatementParser(NameBinder):
             place = node.items[0].context_expr
             hint = "decorate the function with s_tir=True"
             raise self.source.error(place, "a block in a flat function", hint, rule="script.flat")
-        parts = BlockParts(header.name, node)
+        parts = BlockParts(header.name + self.suffix if header.name else "", node)
         self.blocks.append(parts)
         with self.scope.frame():
             stmt = self.statements(body)
@@ -227,7 +275,25 @@ class StatementParser(NameBinder):
         return ir.Evaluate(value.value)
 
     def record_attribute(self, value: forms.Attribute, node: ast.Expr) -> Wrapper:
-        return lambda body: ir.AttrStmt(value.key, _variable(value.target), value.value, body)
+        return lambda body: ir.AttrStmt(value.key, value.target, value.value, body)
+
+    def record_attributes_of_nothing(self, value: forms.AttributeTable, node: ast.Expr) -> Wrapper:
+        return _attributes(value)
+
+    def record_launch(self, value: forms.Launch, node: ast.Expr) -> Wrapper:
+        return self.launch(value, None, node)
+
+    def launch(self, value: forms.Launch, target: ast.expr | None, node: ast.stmt) -> Wrapper:
+        """``T.launch_thread``: the variable is named by ``as``, or by the thread axis."""
+        if target is not None and not isinstance(target, ast.Name):
+            raise self.source.error(target, "a name is expected here")
+        name = target.id if isinstance(target, ast.Name) else value.thread.name
+        if not name:
+            raise self.source.error(node, "this thread axis has no variable", "write tx = T.launch_thread(...)")
+        return self.bind_launch(name, value, node)
+
+    def record_jump(self, value: forms.Jump, node: ast.Expr) -> Stmt:
+        return value.stmt()
 
     def record_assertion(self, value: forms.Assertion, node: ast.Expr) -> Stmt:
         return ir.AssertStmt(self.evaluate.build(node, as_condition, value.condition), value.message)
@@ -241,8 +307,16 @@ def _extent(dim: Range) -> Expr | tuple[int | None, int | None]:
     return low, (low + extent - 1 if low is not None and extent is not None else None)
 
 
-def _variable(target: Expr | None) -> Var | None:
-    return target if isinstance(target, Var) else None
+def _attributes(table: forms.AttributeTable) -> Wrapper:
+    """Attributes around statements; ``SCOPE`` alone says where the names inside end."""
+
+    def wrap(body: Stmt) -> Stmt:
+        for attribute in reversed(table.attrs):
+            if attribute.key != SCOPE:
+                body = ir.AttrStmt(attribute.key, None, attribute.value, body)
+        return body
+
+    return wrap
 
 
 def _plain(value: Any) -> Any:
@@ -259,11 +333,13 @@ _STATEMENT: dict[type[ast.stmt], Callable[[StatementParser, Any], Stmt | Wrapper
     ast.Continue: StatementParser.continue_, ast.If: StatementParser.if_, ast.While: StatementParser.while_,
     ast.Assert: StatementParser.assert_, ast.For: StatementParser.for_, ast.With: StatementParser.with_,
     ast.Assign: StatementParser.assign, ast.AnnAssign: StatementParser.annotated, ast.AugAssign:
-    StatementParser.augmented,
+    StatementParser.augmented, ast.FunctionDef: StatementParser.definition, ast.Return: StatementParser.return_,
 }  # fmt: skip
 
 _RECORD: dict[type, Callable[[StatementParser, Any, Any], Stmt | Wrapper | None]] = {
     forms.Access: StatementParser.record_access, forms.Where: StatementParser.record_where,
     forms.Attributes: StatementParser.record_attributes, forms.Evaluation: StatementParser.record_evaluation,
     forms.Attribute: StatementParser.record_attribute, forms.Assertion: StatementParser.record_assertion,
+    forms.AttributeTable: StatementParser.record_attributes_of_nothing, forms.Launch: StatementParser.record_launch,
+    forms.Jump: StatementParser.record_jump,
 }  # fmt: skip

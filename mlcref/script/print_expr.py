@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +62,12 @@ def _const(page: Page, node: Const) -> Text:
     value = node.value
     if isinstance(value, float) and not math.isfinite(value):
         return f'T.{node.type}("{value}")', ATOM
+    if node.type == "float64" and abs(value) == _LARGEST and not page.dialect.wide_literals:
+        return f'T.{"max" if value > 0 else "min"}_value("float64")', ATOM
     return f"T.{node.type}({value!r})", ATOM
+
+
+_LARGEST = sys.float_info.max
 
 
 def _string(page: Page, node: StringImm) -> Text:
@@ -121,19 +127,47 @@ def _let(page: Page, node: ir.Let) -> Text:
     value = expr_text(page, node.value)
     with page.names.frame():
         name = page.define(node.var, node.var.name)
-        return f"T.Let({expr_text(page, node.body)}, where={{{name}: {value}}})", ATOM
+        body = expr_text(page, node.body)
+    if page.dialect.declares_lets and page.in_function:
+        page.line(f"{name} = T.{node.var.type}()")
+    return f"T.Let({body}, where={{{name}: {value}}})", ATOM
+
+
+_TYPE_FIRST = frozenset(["call_extern", "call_pure_extern", "reinterpret", "type_annotation"])
 
 
 def _call(page: Page, node: ir.Call) -> Text:
+    of_buffer = _OF_BUFFER.get(node.op)
+    if of_buffer is not None and isinstance(node.args[0], ir.BufferLoad):
+        return f"{name_of(page, node.args[0].buffer)}.{of_buffer}", ATOM
     args = [expr_text(page, arg) for arg in node.args]
-    if node.op == "call_extern":
+    row = ir.INTRINSICS.get(node.op)
+    if node.op in _TYPE_FIRST:
         args.insert(0, quote(node.type))
-    elif node.op == "call_packed" and node.type != "int32":
+    elif node.op == "tvm_struct_get":
+        args.append(quote(node.type))
+    elif (row is None and node.type != "handle") or (
+        row is not None and row.result == "given" and not row.lazy and node.type != row.type
+    ):
         args.append(f'dtype="{node.type}"')
     return f"T.{node.op}({', '.join(args)})", ATOM
 
 
+_OF_BUFFER = {"buffer_data": "data", "buffer_offset": "elem_offset"}
+
+
+def _reducer(page: Page, node: ir.CommReducer) -> Text:
+    identity = ", ".join(expr_text(page, value) for value in node.identity)
+    with page.names.frame():
+        names = ", ".join(page.define(var, var.name) for var in (*node.lhs, *node.rhs))
+        results = [expr_text(page, value) for value in node.result]
+    result = results[0] if len(results) == 1 else f"({', '.join(results)})"
+    return f"T.comm_reducer(lambda {names}: {result}, [{identity}])", ATOM
+
+
 def _load(page: Page, node: ir.BufferLoad) -> Text:
+    if not page.dialect.loads_slices:
+        return f"{name_of(page, node.buffer)}[{', '.join(expr_text(page, i) for i in node.indices) or '()'}]", ATOM
     return access_text(page, node.buffer, node.indices), ATOM
 
 
@@ -143,9 +177,11 @@ def access_text(page: Page, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
 
 
 def _index(page: Page, index: Expr) -> str:
-    if isinstance(index, ir.Ramp) and constant(index.stride) == 1 and index not in page.marks:
-        return _slice(page, Range(index.base, Const(index.lanes, index.base.dtype)))
-    return expr_text(page, index)
+    step = constant(index.stride) if isinstance(index, ir.Ramp) and index not in page.marks else None
+    if not isinstance(index, ir.Ramp) or step is None or step < 1 or index.lanes < 2:
+        return expr_text(page, index)
+    text = _slice(page, Range(index.base, Const(index.lanes * step, index.base.dtype)))
+    return text if step == 1 else f"{text}:{step}"
 
 
 def _slice(page: Page, dim: Range) -> str:
@@ -181,6 +217,7 @@ _PRINT: dict[type, Callable[[Page, Any], Text]] = {
     Var: _var, Const: _const, StringImm: _string, GlobalVar: _global, ir.Not: _not, ir.Cast: _cast, ir.Select: _select,
     ir.Ramp: _ramp, ir.Broadcast: _broadcast, ir.Let: _let, ir.Call: _call, ir.BufferLoad: _load, BufferRegion: _region,
     Range: _range, ir.IterVar: _iter_var, ir.MatchBufferRegion: _matched, Buffer: _buffer,
+    ir.CommReducer: _reducer,
     **dict.fromkeys((*_INFIX, ir.Min, ir.Max, ir.Mod), _binary),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlcref import ir
 from mlcref.ir import BlockRealize, Buffer, For, IterVar, PrimFunc, Stmt, Var, constant, structural_equal
+from mlcref.script.dialects import SCOPE
 from mlcref.script.forms import stop_of
 from mlcref.script.page import Page
 from mlcref.script.print_expr import access_text, buffer_text, expr_text, literal, name_of, quote
@@ -20,8 +21,10 @@ def print_prim_func(page: Page, func: PrimFunc, name: str) -> None:
     schedulable = isinstance(func.body, BlockRealize)
     private = "global_symbol" not in func.attrs
     page.line(page.dialect.decorator(schedulable=schedulable, private=private))
+    page.in_function, page.flat = True, not schedulable
     with page.names.frame():
         _signature(page, func, name)
+    page.in_function = False
 
 
 def _signature(page: Page, func: PrimFunc, name: str) -> None:
@@ -117,17 +120,22 @@ def _store(page: Page, stmt: ir.BufferStore, last: bool) -> None:
 
 def _evaluate(page: Page, stmt: ir.Evaluate, last: bool) -> None:
     text = expr_text(page, stmt.value)
-    page.line(text if isinstance(stmt.value, ir.Call) else f"T.evaluate({text})", stmt)
+    page.line(text if isinstance(stmt.value, ir.Call) and text.endswith(")") else f"T.evaluate({text})", stmt)
 
 
 def _if(page: Page, stmt: ir.IfThenElse, last: bool, word: str = "if") -> None:
     page.line(f"{word} {expr_text(page, stmt.condition)}:", stmt)
     _body(page, stmt.then_case)
-    if isinstance(stmt.else_case, ir.IfThenElse):
+    if isinstance(stmt.else_case, ir.IfThenElse) and not _declares(page, stmt.else_case.condition):
         _if(page, stmt.else_case, last, "elif")
     elif stmt.else_case is not None:
         page.line("else:")
         _body(page, stmt.else_case)
+
+
+def _declares(page: Page, condition: ir.Expr) -> bool:
+    """Does the condition need a line of its own before the statement?"""
+    return page.dialect.declares_lets and ir.any_node(condition, ir.Let)
 
 
 def _while(page: Page, stmt: ir.While, last: bool) -> None:
@@ -149,8 +157,11 @@ def _assert(page: Page, stmt: ir.AssertStmt, last: bool) -> None:
 
 
 def _attr(page: Page, stmt: ir.AttrStmt, last: bool) -> None:
-    target = "None" if stmt.target is None else expr_text(page, stmt.target)
-    page.line(f"with T.attr({target}, {quote(stmt.key)}, {expr_text(page, stmt.value)}):", stmt)
+    value = expr_text(page, stmt.value)
+    if stmt.target is None:
+        page.line(f"with T.attr({page.dialect.attr.format(key=quote(stmt.key), value=value)}):", stmt)
+    else:
+        page.line(f"with T.attr({expr_text(page, stmt.target)}, {quote(stmt.key)}, {value}):", stmt)
     _body(page, stmt.body)
 
 
@@ -160,9 +171,13 @@ def _binding(page: Page, stmt: Any, item: Any, statement: str, value: str, last:
         if last:
             page.line(f"{page.define(item, item.name)}{statement}", stmt)
             print_stmt(page, stmt.body)
-        else:
+        elif page.dialect.scoped_names:
             page.line(f"with {value} as {page.define(item, item.name)}:", stmt)
             _body(page, stmt.body)
+        else:
+            page.line(f"with T.attr({{{quote(SCOPE)}: 1}}):")
+            with page.indented():
+                _binding(page, stmt, item, statement, value, True)
 
 
 def _let(page: Page, stmt: ir.LetStmt, last: bool) -> None:
@@ -186,6 +201,9 @@ def _decl(page: Page, stmt: ir.DeclBuffer, last: bool) -> None:
 
 
 def _for(page: Page, stmt: For, last: bool) -> None:
+    if page.flat and _is_launch(stmt):
+        _launch(page, stmt, last)
+        return
     chain = _grid(page, stmt)
     if len(chain) > 1:
         head = f"T.grid({', '.join(expr_text(page, loop.extent) for loop in chain)})"
@@ -196,6 +214,25 @@ def _for(page: Page, stmt: For, last: bool) -> None:
         names = ", ".join(page.define(loop.loop_var, loop.loop_var.name) for loop in chain)
         page.line(f"for {names} in {head}:", stmt)
         _body(page, chain[-1].body)
+
+
+def _is_launch(stmt: For) -> bool:
+    """Thread axes of flat functions are launched."""
+    return stmt.kind == "thread_binding" and constant(stmt.min) == 0 and not stmt.annotations and (
+        stmt.loop_var.type == stmt.extent.dtype == stmt.min.dtype
+    )  # fmt: skip
+
+
+def _launch(page: Page, stmt: For, last: bool) -> None:
+    value = f"T.launch_thread({quote(stmt.thread or '')}, {expr_text(page, stmt.extent)})"
+    with page.names.frame():
+        name = page.define(stmt.loop_var, stmt.loop_var.name)
+        if last:
+            page.line(f"{name} = {value}", stmt)
+            print_stmt(page, stmt.body)
+        else:
+            page.line(f"with {value} as {name}:", stmt)
+            _body(page, stmt.body)
 
 
 def _grid(page: Page, stmt: For) -> list[For]:
@@ -258,11 +295,18 @@ def _print_block(page: Page, block: ir.Block, realize: BlockRealize | None) -> N
         for match in block.match_buffers:
             _declare_variables(page, (match.buffer,))
             text = buffer_text(page, "match_buffer", match.buffer, expr_text(page, match.source), always_dtype=True)
+            if match.buffer.offset_factor == 1 and _asks_offset(block, match.buffer):
+                text = f"{text[:-1]}, offset_factor=1)"  # for TVM the buffer has no offset without it
             page.line(f"{page.define(match.buffer, match.buffer.name)} = {text}", match)
         if block.init is not None:
             page.line("with T.init():", block.init)
             _body(page, block.init)
         print_stmt(page, block.body)
+
+
+def _asks_offset(block: ir.Block, buffer: Buffer) -> bool:
+    calls = (node for node in ir.walk(block.body) if isinstance(node, ir.Call) and node.op == "buffer_offset")
+    return any(isinstance(call.args[0], ir.BufferLoad) and call.args[0].buffer is buffer for call in calls)
 
 
 def _axes(page: Page, iter_vars: tuple[IterVar, ...], realize: BlockRealize | None) -> None:

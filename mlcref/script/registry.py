@@ -21,6 +21,8 @@ _node_printers: dict[type, NodePrinter] = {}
 _namespaces: dict[str, ModuleType] = {}
 _aliases: dict[str, str] = {}
 _callables: set[int] = set()
+_DECORATORS = frozenset(["prim_func", "tirx_prim_func", "macro", "inline", "ir_module", "function"])
+"""Names that decorate definitions; a script does not call them."""
 
 
 def register_namespace(name: str, module: ModuleType, alias: str | None = None) -> None:
@@ -35,7 +37,7 @@ def register_namespace(name: str, module: ModuleType, alias: str | None = None) 
     for item in module.__all__:
         value = getattr(module, item)
         inner = [getattr(value, part) for part in value.__all__] if isinstance(value, ModuleType) else [value]
-        _callables.update(id(part) for part in inner)
+        _callables.update(id(part) for part in inner if getattr(part, "__name__", "") not in _DECORATORS)
 
 
 def namespaces() -> Mapping[str, ModuleType]:

@@ -95,6 +95,12 @@ def _syntax_tree(text: str, filename: str) -> ast.Module:
             source_line=line,
             rule="script.syntax",
         ) from error  # fmt: skip
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error) or "it is nested too deeply"
+        raise ScriptError(
+            f"the text cannot be read: {reason}", filename=filename, line=1, column=1, source_line="",
+            rule="script.syntax",
+        ) from None  # fmt: skip
 
 
 def definition_of(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source]:

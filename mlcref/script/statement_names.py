@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlcref.errors import TypeMismatch
-from mlcref.ir import ExprLike, Range, Target, Var, as_expr, cast
+from mlcref.errors import TypeMismatch, UnsupportedError
+from mlcref.ir import Break, CommReducer, Continue, ExprLike, Range, Target, Var, as_expr, cast, constant
+from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.script import forms
-from mlcref.script.type_names import dtype_of, new_buffer
+from mlcref.script.macros import comm_reducer as comm_reducer
+from mlcref.script.type_names import declared, dtype_of, new_buffer
 
 Annotations = Mapping[str, Any] | None
 
@@ -24,8 +26,10 @@ def _loop(kind: str, start: ExprLike, stop: Any, annotations: Annotations, threa
     return forms.Loops(kind, (forms.span(low, high),), thread, annotations)
 
 
-def serial(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+def serial(start: ExprLike, stop: Any = None, *, annotations: Annotations = None, step: Any = None) -> forms.Loops:
     """A serial loop from ``start`` (0 when there is one argument) up to ``stop``."""
+    if step is not None and constant(as_expr(step)) != 1:
+        raise UnsupportedError("a loop with a step", rule="script.unsupported", hint="scale the loop variable instead")
     return _loop("serial", start, stop, annotations)
 
 
@@ -130,12 +134,46 @@ def decl_buffer(
     align: int = 0, offset_factor: int = 0,
 ) -> forms.Declaration | forms.Allocation:  # fmt: skip
     """Another view of a buffer's memory: ``B = T.decl_buffer((64,), data=A.data)``; without ``data``, an allocation."""
-    buffer = new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor)
-    if data is None:
-        return forms.Allocation(buffer, False)
-    if not isinstance(data, forms.DataOf):
-        raise TypeMismatch("data= must be the memory of a buffer", hint="write data=A.data")
-    return forms.Declaration(buffer, data.buffer)
+    if data is not None:
+        return declared(data, shape, dtype, strides, elem_offset, scope, align, offset_factor)
+    return forms.Allocation(new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor), False)
+
+
+def alloc_shared(shape: Any, dtype: Any = "float32", *, annotations: Annotations = None, **options: Any) -> Any:
+    """:func:`alloc_buffer` in shared memory."""
+    return alloc_buffer(shape, dtype, scope="shared", annotations=annotations, **options)
+
+
+def alloc_local(shape: Any, dtype: Any = "float32", *, annotations: Annotations = None, **options: Any) -> Any:
+    """:func:`alloc_buffer` in memory that each thread has of its own."""
+    return alloc_buffer(shape, dtype, scope="local", annotations=annotations, **options)
+
+
+def env_thread(thread_tag: str, dtype: Any = "int32") -> forms.Thread:
+    """A thread axis, opened by :func:`launch_thread`."""
+    if dtype_of(dtype) != "int32":
+        raise TypeMismatch("thread axes count in int32 here")
+    if thread_tag not in THREAD_TAGS:
+        raise TypeMismatch(f"unknown thread axis {thread_tag!r}", hint=f"axes: {', '.join(THREAD_TAGS)}")
+    return forms.Thread(thread_tag)
+
+
+def launch_thread(thread: Any, extent: ExprLike) -> forms.Launch:
+    """A thread axis over the statements under it: ``with T.launch_thread("threadIdx.x", 32) as tx:``."""
+    axis = env_thread(thread) if isinstance(thread, str) else thread
+    if not isinstance(axis, forms.Thread):
+        raise TypeMismatch("T.launch_thread needs a thread axis", hint='write T.launch_thread("threadIdx.x", 32)')
+    return forms.Launch(axis, as_expr(extent))
+
+
+def break_loop() -> forms.Jump:
+    """``break``."""
+    return forms.Jump(Break)
+
+
+def continue_loop() -> forms.Jump:
+    """``continue``."""
+    return forms.Jump(Continue)
 
 
 def match_buffer(
@@ -169,17 +207,31 @@ def bind(value: ExprLike, var: Any = None) -> forms.Binding:
     return forms.Binding(as_expr(value))
 
 
-def attr(node: Any, attr_key: str, value: ExprLike) -> forms.Attribute:
-    """An attribute of the statements under it: ``with T.attr(x, "pragma_unroll", 1):``."""
+def attr(node: Any, attr_key: str | None = None, value: Any = None) -> Any:
+    """An attribute of the statements under it: ``with T.attr(x, "pragma_unroll", 1):`` or ``T.attr({key: value})``;
+    the attribute "thread_extent" of a thread axis is :func:`launch_thread`."""
+    if isinstance(node, Mapping) and attr_key is None:
+        return forms.AttributeTable(tuple(forms.Attribute(None, str(k), as_expr(v)) for k, v in node.items()))
+    if isinstance(node, forms.Thread) and attr_key in ("thread_extent", "virtual_thread"):
+        return launch_thread(node, value)
     target = None if isinstance(node, int) else node
-    if target is not None and not isinstance(target, Var):
-        raise TypeMismatch("T.attr applies to a variable or to None")
-    return forms.Attribute(target, attr_key, as_expr(value))
+    if target is not None and not isinstance(target, Var | CommReducer):
+        raise TypeMismatch("T.attr applies to a variable, to a reduction or to None")
+    return forms.Attribute(target, str(attr_key), as_expr(value))
 
 
-def Assert(condition: ExprLike, message: str = "") -> forms.Assertion:
+def Assert(condition: ExprLike, message: Any = "") -> forms.Assertion:
     """Stop with ``message`` unless ``condition`` holds."""
-    return forms.Assertion(as_expr(condition), message)
+    return forms.Assertion(as_expr(condition), message_of(message))
+
+
+def message_of(message: Any) -> str:
+    """The text of an assertion's message; TVM writes ``("RuntimeError", ["text", …])``."""
+    if isinstance(message, tuple) and len(message) == 2 and isinstance(message[1], tuple | list):
+        message = "".join(str(part) for part in message[1])
+    if not isinstance(message, str):
+        raise TypeMismatch("the message of an assertion is a string")
+    return message
 
 
 def meta_var(value: Any) -> forms.MetaValue:
@@ -250,8 +302,9 @@ def remap(kinds: str, bindings: Any) -> forms.Axes:
 
 
 __all__ = [
-    "Assert", "alloc_buffer", "attr", "bind", "block", "block_attr", "decl_buffer", "evaluate", "func_attr", "grid",
-    "init",
+    "Assert", "alloc_buffer", "alloc_local", "alloc_shared", "attr", "bind", "break_loop", "comm_reducer",
+    "continue_loop", "env_thread", "launch_thread", "block", "block_attr", "decl_buffer", "evaluate", "func_attr",
+    "grid", "init",
     "match_buffer", "meta_var", "parallel", "reads", "sblock_alloc_buffer", "serial", "target", "thread_binding",
     "unroll", "var",
     "vectorized", "where", "writes",

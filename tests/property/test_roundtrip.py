@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from mlcref import ir
 from mlcref.ir import Attrs, Buffer, BufferRegion, Const, Expr, IterVar, PrimFunc, Range, Stmt, Var
 from mlcref.script import from_source, print_script
+from mlcref.script.forms import load_origin
 
-INTS = ("int32", "int64", "uint8")
-FLOATS = ("float32", "float16")
+INTS = ("int32", "int64", "uint8", "int8", "uint64")
+FLOATS = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
 ARITHMETIC = (ir.Add, ir.Sub, ir.Mul, ir.Min, ir.Max)
 WHOLE = (ir.FloorDiv, ir.FloorMod, ir.Div, ir.Mod)
 COMPARISONS = (ir.EQ, ir.NE, ir.LT, ir.LE, ir.GT, ir.GE)
@@ -41,8 +42,9 @@ def constant(names: Names, dtype: str) -> Expr:
         return Const(names.one(True, False), "bool")
     if dtype in FLOATS:
         return ir.const(names.one(0.0, -0.0, 0.1, 1.5, float("inf"), -float("inf"), float("nan"), 1e-3), dtype)
-    low = 0 if dtype == "uint8" else -3
-    return Const(names.draw(st.integers(low, 9)), dtype)
+    low = 0 if dtype.startswith("uint") else -3
+    large = {"int64": 1 << 40, "uint64": (1 << 64) - 1, "int32": -(1 << 31)}.get(dtype, 100)
+    return Const(names.one(names.draw(st.integers(low, 9)), names.draw(st.integers(low, 9)), large), dtype)
 
 
 def expression(names: Names, dtype: str, depth: int) -> Expr:
@@ -82,17 +84,53 @@ def selection(names: Names, dtype: str, depth: int) -> Expr:
 
 
 def float_call(names: Names, dtype: str, depth: int) -> Expr:
-    row = ir.INTRINSICS[names.one("exp", "sqrt", "abs", "pow", "sigmoid", "round")]
+    row = ir.INTRINSICS[
+        names.one("exp", "sqrt", "abs", "pow", "sigmoid", "round", "hypot", "ldexp", "nextafter", "atanh")
+    ]
     return ir.call(row.name, *(expression(names, dtype, depth) for _ in range(row.arity or 0)))
 
 
 def int_call(names: Names, dtype: str, depth: int) -> Expr:
-    row = ir.INTRINSICS[names.one("bitwise_and", "shift_left", "bitwise_not", "abs", "likely")]
+    if dtype == "int32" and names.one(True, False):
+        return int32_call(names, depth)
+    row = ir.INTRINSICS[names.one("bitwise_and", "shift_left", "bitwise_not", "abs", "likely", "popcount")]
     return ir.call(row.name, *(expression(names, dtype, depth) for _ in range(row.arity or 0)))
 
 
+def int32_call(names: Names, depth: int) -> Expr:
+    first, second = expression(names, "int32", depth), expression(names, "int32", depth)
+    return names.one(
+        ir.call("clz", expression(names, names.one(*INTS), depth)),
+        ir.call("q_multiply_shift", first, second, 31, 2),
+        ir.call("q_multiply_shift_per_axis", first, second, 1, 2, 31, Const(True, "bool"), Const(False, "bool")),
+        ir.call("reinterpret", expression(names, "float32", depth), dtype="int32"),
+        ir.call("vscale"),
+        ir.call("tvm_struct_get", pointer(names), 0, 1, dtype="int32"),
+    )
+
+
+def unknown(names: Names, dtype: str, depth: int) -> Expr:
+    return ir.call("undef", dtype=dtype)
+
+
+def pointer(names: Names) -> Expr:
+    buffer = names.one(*names.buffers)
+    data = ir.call("buffer_data", load_origin(buffer))
+    annotation = ir.call("type_annotation", dtype=buffer.type)
+    start = ir.call("buffer_offset", load_origin(buffer)) if buffer.name == "M" else Const(0)
+    shape = ir.call("tvm_stack_make_shape", *buffer.shape)
+    return names.one(
+        data,
+        ir.call("address_of", ir.BufferLoad(buffer, indices(names, buffer, 0))),
+        ir.call("tvm_access_ptr", annotation, data, start, 4, names.one(1, 2, 3)),
+        ir.call("tvm_stack_make_array", data, shape, 0, len(buffer.shape), Const(0), 0),
+    )
+
+
 def extern(names: Names, dtype: str, depth: int) -> Expr:
-    return ir.call("call_extern", names.one("f", "int32", 'quo"te'), expression(names, "int32", depth), dtype=dtype)
+    function = names.one("call_extern", "call_pure_extern", "call_packed")
+    given = names.one(expression(names, "int32", depth), pointer(names), ir.StringImm("text"))
+    return ir.call(function, names.one("f", "int32", 'quo"te'), given, dtype=dtype)
 
 
 def let(names: Names, dtype: str, depth: int) -> Expr:
@@ -110,8 +148,8 @@ def load(names: Names, dtype: str, depth: int) -> Expr:
 
 _MAKERS: dict[str, tuple[Any, ...]] = {
     "bool": (comparison, comparison, logic, negation, let),
-    "float": (arithmetic, conversion, selection, float_call, load, load, extern, let),
-    "int": (arithmetic, arithmetic, conversion, selection, int_call, load, extern, let),
+    "float": (arithmetic, conversion, selection, float_call, load, load, extern, let, unknown),
+    "int": (arithmetic, arithmetic, conversion, selection, int_call, int_call, load, extern, let, unknown),
 }
 
 
@@ -132,7 +170,7 @@ def store(names: Names, depth: int) -> Stmt:
 
 
 def vector(names: Names, place: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    return (*place[:-1], ir.Ramp(place[-1], Const(names.one(1, 2)), 4))
+    return (*place[:-1], ir.Ramp(place[-1], Const(names.one(1, 2, 5)), 4))
 
 
 def for_loop(names: Names, depth: int) -> Stmt:
@@ -164,7 +202,34 @@ def evaluation(names: Names, depth: int) -> Stmt:
     return names.one(
         ir.Evaluate(expression(names, names.one("int32", "float32"), 2)),
         ir.AssertStmt(expression(names, "bool", 1), names.one("", 'a "message"')),
+        ir.Evaluate(ir.call("assume", expression(names, "bool", 1))),
+        ir.Evaluate(ir.call("tvm_storage_sync", names.one("shared", "global"))),
+        ir.Evaluate(ir.Call("ptx_legacy.mma", (ir.StringImm("m8n8k4"), pointer(names)), "handle")),
+        ir.Evaluate(ir.call("start_profile_intrinsic", 3)),
     )
+
+
+def launch(names: Names, depth: int) -> Stmt:
+    var = Var(names.one("tx", "i"), "int32")
+    tag = names.one("threadIdx.x", "blockIdx.x", "vthread.y")
+    body = statement(names.inside(var), depth)
+    return ir.For(var, Const(0), expression(names, "int32", 1), "thread_binding", body, tag)
+
+
+def reduction(names: Names, depth: int) -> Stmt:
+    """An allreduce of one value or a pair under its reducer."""
+    kinds = names.one(("float32",), ("int32", "float32"))
+    left, right = (tuple(Var(name, kind) for kind in kinds) for name in names.one(("x", "y"), ("i", "i")))
+    inner = names.inside(*left, *right)
+    results = tuple(expression(inner, kind, 2) for kind in kinds)
+    reducer = ir.CommReducer(left, right, results, tuple(constant(names, kind) for kind in kinds))
+    buffer = names.one(*names.buffers)
+    places = tuple(ir.BufferLoad(buffer, indices(names, buffer, 0)) for _ in kinds)
+    values = tuple(expression(names, kind, 1) for kind in kinds)
+    count, holds = Const(len(kinds), "uint32"), expression(names, "bool", 1)
+    call = ir.call("tvm_thread_allreduce", count, *values, holds, *places, *names.variables[:1])
+    scope = ir.call("reinterpret", Const(0, "uint64"), dtype="handle")
+    return ir.AttrStmt("reduce_scope", reducer, scope, ir.seq(ir.Evaluate(call), statement(names, 0)))
 
 
 def sequence(names: Names, depth: int) -> Stmt:
@@ -229,7 +294,19 @@ def block(names: Names, depth: int) -> Stmt:
 
 
 PLAIN = (store, store, store, evaluation)
-NESTED = (for_loop, for_loop, for_loop, branch, while_loop, let_statement, sequence, sequence, attribute)
+NESTED = (
+    for_loop,
+    for_loop,
+    for_loop,
+    branch,
+    while_loop,
+    let_statement,
+    sequence,
+    sequence,
+    attribute,
+    launch,
+    reduction,
+)
 flat_only: tuple[Any, ...] = (allocation, declaration)
 blocks_only: tuple[Any, ...] = (block, block, block)
 

@@ -489,7 +489,7 @@ def test_expressions(text: str, printed: str, dtype: str) -> None:
 
 def test_every_intrinsic_can_be_called() -> None:
     for row in ir.INTRINSICS.values():
-        if row.arity is not None and not row.lazy:
+        if row.arity is not None and not row.lazy and row.result != "given":
             operand = "k" if row.operands == "integer" else "x"
             call = value_of(f"T.{row.name}({', '.join([operand] * row.arity)})")
             assert isinstance(call, ir.Call)

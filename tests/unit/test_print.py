@@ -44,7 +44,7 @@ A = Buffer("A", (Const(8), Const(8)), "float32")
         (ir.Max(X, Const(0.0, "float32")), "T.max(x, T.float32(0.0))"),
         (A[I, J + 1] * 2.0, "A[i, j + 1] * T.float32(2.0)"),
         (ir.BufferLoad(A, (I, ir.Ramp(J * 4, Const(1), 4))), "A[i, j * 4:j * 4 + 4]"),
-        (ir.BufferLoad(A, (I, ir.Ramp(J, Const(2), 4))), "A[i, T.Ramp(j, 2, 4)]"),
+        (ir.BufferLoad(A, (I, ir.Ramp(J, Const(2), 4))), "A[i, j:j + 8:2]"),
         (ir.Let(J, I * 2, J + J), "T.Let(j + j, where={j: i * 2})"),
         (Const(float("nan"), "float32"), 'T.float32("nan")'),
         (Const(True, "bool"), "T.bool(True)"),
