@@ -14,12 +14,19 @@ from mlcref.interp.lanes import LaneMachine
 from mlcref.interp.memory import View, element
 from mlcref.interp.numeric import MACHINE, Arithmetic
 from mlcref.interp.placement import facts_of
+from mlcref.interp.pygen import execute_generated
+from mlcref.interp.pygen_code import NotGenerated
+from mlcref.interp.pygen_memory import ArrayStorage
 from mlcref.interp.races import RaceCheck
 from mlcref.interp.signature import SignatureCheck
 from mlcref.ir.base import Node
 from mlcref.ir.buffer import Buffer
 from mlcref.ir.function import IRModule, PrimFunc
 from mlcref.ir.stmt import Stmt
+
+ENGINES = ("auto", "machine", "pygen")
+_WORTH_GENERATING = 64
+"""Programs of fewer statements run faster in the machine."""
 
 
 def execute(
@@ -30,12 +37,25 @@ def execute(
     arithmetic: Arithmetic = MACHINE,
     watchers: Sequence[Watcher] = (),
     max_statements: int | None = None,
+    engine: str = "auto",
 ) -> Binding:
     """Run ``func`` and return its memory; ``args`` stay as they are. What :func:`interpret` and the verdicts are made
-    of.
+    of. Only the machine has watchers and other arithmetics.
 
     Raises as :func:`interpret` does, except that outputs may be undefined.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is one of {', '.join(ENGINES)}, not {engine!r}")
+    if engine != "machine" and arithmetic is MACHINE and not watchers:
+        least = _WORTH_GENERATING if engine == "auto" else 0
+        try:
+            done = execute_generated(func, args, poison, least=least, max_statements=max_statements)
+        except NotGenerated:
+            if engine == "pygen":
+                raise
+            done = None
+        if done is not None:
+            return done
     binding = bind(func, args, poison, lambda e, env: Evaluator(func, dict(env), {}).integer(e))
     watching = [RaceCheck()] if facts_of(func).forks else []
     views: dict[Buffer, Any] = {slot.param: slot.view for slot in binding.slots}
@@ -62,13 +82,16 @@ def interpret(
     entry: str = "main",
     checks: str = "meaning",
     max_statements: int | None = None,
+    engine: str = "auto",
 ) -> None:
     """Run a tensor program as ``docs/semantics.md`` defines it, and write its results into the arguments.
 
     ``args`` are one array per buffer parameter (numpy, of the parameter's dtype and shape, with any strides; or an
     object that shows its memory to numpy) and one number per scalar parameter. ``poison`` names parameters that start
     undefined: every element of them must be written. ``entry`` picks the function of a module. ``checks="signature"``
-    also refuses what :func:`findings` would list. ``max_statements`` bounds the run (``UnsupportedError``).
+    also refuses what :func:`findings` would list. ``max_statements`` bounds the run (``UnsupportedError``). ``engine``
+    is "machine", "pygen" (generated code; ``UnsupportedError`` for what it does not cover) or "auto", which chooses;
+    results and refusals are the same.
 
     Raises ``CallError`` for arguments that do not fit and ``OracleError`` for a program that means nothing; then the
     arguments are unchanged.
@@ -90,13 +113,17 @@ def interpret(
     if checks not in ("meaning", "signature"):
         raise ValueError(f'checks is "meaning" or "signature", not {checks!r}')
     signature = [SignatureCheck(stop=True)] if checks == "signature" else []
-    binding = execute(func, args, poison=poison, watchers=signature, max_statements=max_statements)
+    binding = execute(func, args, poison=poison, watchers=signature, max_statements=max_statements, engine=engine)
     for check in signature:
         check.uncovered(func, binding)
     for slot in binding.slots:
         check_output(func, slot)
     for slot in binding.slots:
-        slot.write_back()
+        storage = slot.view.storage
+        if isinstance(storage, ArrayStorage):
+            storage.write_back(slot)
+        else:
+            slot.write_back()
 
 
 def select(program: PrimFunc | IRModule, entry: str) -> PrimFunc:
@@ -111,6 +138,9 @@ def select(program: PrimFunc | IRModule, entry: str) -> PrimFunc:
 
 def check_output(func: PrimFunc, slot: Slot) -> None:
     """Rule memory.output: every element of every parameter has a value in the end."""
+    storage = slot.view.storage
+    if isinstance(storage, ArrayStorage) and storage.complete:
+        return
     found = slot.undefined()
     if found is None:
         return
