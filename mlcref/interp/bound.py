@@ -100,6 +100,8 @@ class BoundArithmetic(Arithmetic):
     def intrinsic(self, name: str, operand: str, result: str) -> Operation:
         """The function of an intrinsic: monotone ones pass errors on by the values at both ends."""
         plain = super().intrinsic(name, operand, result)
+        if INTRINSICS[name].typed is not None:
+            return _exactly(plain)
         if not dt.is_float(result):
             return plain
         reference: Operation = INTRINSICS[name].reference  # type: ignore[assignment]
@@ -131,6 +133,33 @@ class BoundArithmetic(Arithmetic):
         return decided
 
 
+class WideArithmetic(BoundArithmetic):
+    """The same with every float in float64: a float32 program as the real function that it approximates, to about 16
+    digits, with a bound. Two programs that differ here are different functions, however little.
+
+    >>> 0 < WideArithmetic().binary(Div, "float32", False)(1.0, 3.0).error < 2**-53
+    True
+    """
+
+    def binary(self, kind: Any, dtype: str, exact: bool) -> Operation:
+        """The function of a binary node."""
+        return super().binary(kind, _widened(dtype), exact)
+
+    def intrinsic(self, name: str, operand: str, result: str) -> Operation:
+        """The function of an intrinsic; float64 says nothing about the bits of narrower floats."""
+        if INTRINSICS[name].typed is not None and dt.is_float(operand):
+            return _no_bits
+        return super().intrinsic(name, _widened(operand), _widened(result))
+
+    def converter(self, source: str, target: str) -> Operation:
+        """The function of a conversion: between floats nothing happens."""
+        return super().converter(_widened(source), _widened(target))
+
+
+def _widened(dtype: str) -> str:
+    return "float64" if dt.is_float(dtype) else dtype
+
+
 def _decided(plain: Operation) -> Operation:
     def compare(a: float, b: float) -> bool:
         error = error_of(a) + error_of(b)
@@ -140,6 +169,21 @@ def _decided(plain: Operation) -> Operation:
         return result
 
     return compare
+
+
+def _no_bits(*operands: Any) -> Any:
+    raise Undecided("bits of a float depend on its type")
+
+
+def _exactly(plain: Operation) -> Operation:
+    """An operation on the bits of its operands: it must not depend on rounding."""
+
+    def compute(*operands: Any) -> Any:
+        if any(map(error_of, operands)):
+            raise Undecided("bits of a float depend on rounding")
+        return plain(*operands)
+
+    return compute
 
 
 def _rounded(

@@ -62,7 +62,7 @@ def check_passes(
     """
     verdicts: list[PassVerdict] = []
     for item in passes:
-        name, apply = _named(item)
+        name, apply = named(item)
         after = apply(func)
         if after is func:
             continue
@@ -73,7 +73,8 @@ def check_passes(
     return verdicts
 
 
-def _named(item: Pass | tuple[str, Pass] | NamedPass) -> tuple[str, Pass]:
+def named(item: Pass | tuple[str, Pass] | NamedPass) -> tuple[str, Pass]:
+    """The name of a pass and its function."""
     if isinstance(item, tuple):
         return item
     if callable(item):
