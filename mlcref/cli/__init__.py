@@ -1,14 +1,18 @@
-"""The command line: ``python -m mlcref demo``."""
+"""The command line: ``python -m mlcref COMMAND``. One module per command, with ``add`` (its arguments) and ``run``."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from mlcref.demo.run import Options, run
+from mlcref.cli import check, demo, explain, show
 from mlcref.errors import MlcrefError
+
+COMMANDS = (check, show, explain, demo)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,21 +21,21 @@ def parser() -> argparse.ArgumentParser:
         prog="mlcref", description="A machine-learning compiler whose every step can be checked."
     )
     commands = top.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="classify Fashion-MNIST images: parse, check, search, compile, compare")
-    demo.add_argument("--json", action="store_true", help="print one JSON object instead of the tour")
-    demo.add_argument("--data", metavar="DIR", help="directory with t10k-images-idx3-ubyte(.gz) and its labels")
-    demo.add_argument("--trials", type=int, default=8, help="sampled schedules to try (default %(default)s)")
-    demo.add_argument("--oracle-images", type=int, default=20, help="images for the oracle (default %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="seed of the search (default %(default)s)")
+    for command in COMMANDS:
+        command.add(commands).set_defaults(run=command.run)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all is well, 1 when a check failed, 2 for bad input."""
+    """Run a command; 0 when all is well, 1 when a check failed, 2 for bad input and for what could not be decided."""
     options = parser().parse_args(arguments)
     try:
-        return run(Options(options.json, options.data, options.trials, options.oracle_images, options.seed))
-    except MlcrefError as error:
+        code: int = options.run(options)
+        return code
+    except BrokenPipeError:  # the reader of the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (MlcrefError, OSError, UnicodeDecodeError) as error:
         Console(stderr=True).print(f"mlcref: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
