@@ -40,6 +40,7 @@ from mlcref.schedule.dataflow import check_races, check_scope, uses_of
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
 from mlcref.schedule.nest import Spans, contains, iterator_domain, needed, needed_by_all, nest, ranges_at, written
+from mlcref.schedule.thread_scopes import scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
 
 SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
@@ -150,6 +151,18 @@ def _first(func: PrimFunc, blocks: Sequence[BlockRealize]) -> BlockRealize | Non
     return min(blocks, key=lambda b: order[b], default=None)
 
 
+def _check_threads(func: PrimFunc, rule: str, realize: BlockRealize, facts: CacheFacts) -> None:
+    """A copy in memory of its own for each thread is made and used in the same threads. (A shared copy may be moved
+    under its threads by compute_at afterwards, as schedules for GPUs do.)
+    """
+    if facts.cache.scope.partition(".")[0] not in ("local", "warp"):
+        return
+    conflict = scope_conflict(build_cache(func, facts)[0])
+    if conflict is not None:
+        marks = [(realize, "in threads that the copy is not in")]
+        raise refusal(func, rule, conflict.text, marks, "make the copy before bind")
+
+
 def plan_cache_read(
     func: PrimFunc,
     block: Token,
@@ -186,6 +199,7 @@ def plan_cache_read(
     users = tuple([b.block.token for b in consumers])
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
     check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
+    _check_threads(func, f"{name}.P7", realize, facts)
     return facts
 
 
@@ -292,6 +306,7 @@ def plan_cache_write(
     users = (realize.block.token, *(b.block.token for b in consumers))
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
     check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
+    _check_threads(func, f"{name}.P8", realize, facts)
     return facts
 
 
@@ -348,7 +363,9 @@ def _draw(pick: Pick, func: PrimFunc, kind: str) -> dict[str, Any] | None:
     if not sites:
         return None
     token, position = pick(sites)
-    return {"block": token, f"{kind}_buffer_index": position, "storage_scope": pick(["global", "shared", "local"])}
+    bound = any(loop.kind == "thread_binding" for loop in index(func).loops.values())
+    scopes = ["global", "local"] if bound else ["global", "local", "shared"]  # a shared copy is not yet in its threads
+    return {"block": token, f"{kind}_buffer_index": position, "storage_scope": pick(scopes)}
 
 
 def draw_cache_read(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
@@ -374,6 +391,7 @@ CACHE_READ = register(
             **_COMMON,
             "P4": "the consumers read the buffer, do not write it, and are in the body of the scope",
             "P5": "the buffer has one writer in the scope at most, before the consumers",
+            "P7": "a copy in local memory is in the threads of its users",
         },
         plan_cache_read,
         build_cache,
@@ -390,6 +408,7 @@ CACHE_WRITE = register(
             "P4": "readers come after the block and after its reduction",
             "P5": "the block is the only writer of the buffer, and does not read it",
             "P7": "consumers of the cache read only what the block writes",
+            "P8": "a copy in local memory is in the threads of its users",
         },
         plan_cache_write,
         build_cache,

@@ -30,6 +30,10 @@ from mlcref.ir import (
 from mlcref.schedule.find import Domain, blocks_below, child_blocks, domain_at, loops_above, scope_of
 
 
+PRIVATE_TO = {"local": ("threadIdx", "blockIdx"), "warp": ("threadIdx", "blockIdx"), "shared": ("blockIdx",)}
+"""Of each scope: the thread axes whose iterations have copies of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """Two accesses that may touch one element in different iterations."""
@@ -54,15 +58,23 @@ def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
     """Does each iteration of ``loop`` have its own copy of ``buffer``?
 
     True when the scope allocates it, every use is below ``loop``, and no loop from the scope down to ``loop`` feeds a
-    reduce iterator of a block that uses it (such a loop keeps one copy alive: docs/semantics.md, allocations).
+    reduce iterator of a block that uses it (such a loop keeps one copy alive: docs/semantics.md, allocations). Of a
+    loop over a thread axis, the scope of the buffer must have copies per thread as well.
     """
     scope = scope_of(func, loop)
-    if buffer not in scope.block.alloc_buffers:
+    if buffer not in scope.block.alloc_buffers or not _copied(buffer, loop.thread):
         return False
     inside = set(blocks_below(loop))
     users = [b for b in child_blocks(scope) if any(r.buffer is buffer for r in (*b.block.reads, *b.block.writes))]
     around = {outer.loop_var for outer in [*loops_above(func, loop), loop]}
     return all(user in inside and not reduce_loops(user) & around for user in users)
+
+
+def _copied(buffer: Buffer, thread: str | None) -> bool:
+    """Does each iteration of a loop over the axis ``thread`` (None: no thread axis) have a copy of ``buffer``?"""
+    if thread is None or thread.startswith("vthread"):
+        return True
+    return thread.startswith(PRIVATE_TO.get(buffer.scope.partition(".")[0], ()))
 
 
 def reduce_loops(realize: BlockRealize) -> set[Var]:

@@ -73,6 +73,10 @@ def plan_decompose_reduction(func: PrimFunc, block: Token, loop: Var) -> Decompo
         if outer.loop_var in reduced:
             what = f"loop {outer.loop_var.name} of the reduction is above loop {loop.name}"
             raise refusal(func, f"{name}.P3", what, [*marks, (outer, "of the reduction")], "reorder first, or pick it")
+    for inner in path:
+        if inner.kind == "thread_binding" and inner.loop_var in reduced:
+            what = f"loop {inner.loop_var.name} of the reduction is bound to {inner.thread}"
+            raise refusal(func, f"{name}.P8", what, [*marks, (inner, "its threads reduce together")], "bind afterwards")
     below = path[position:]
     _check_once(func, realize, target, below)
     predicate = _init_predicate(func, realize, target, below)
@@ -258,6 +262,7 @@ DECOMPOSE_REDUCTION = register(
             "P5": "the reduction starts at its first instance, where the predicate can hold",
             "P6": "other blocks under the loop use the output only after the reduction, in the same iteration",
             "P7": "no concurrent loop gets conflicting iterations",
+            "P8": "no loop of the reduction is bound to a thread axis",
         },
         plan_decompose_reduction,
         build_decompose,

@@ -5,12 +5,8 @@ block of threads. Its users must therefore run in the same threads.
 from __future__ import annotations
 
 from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, index
-from mlcref.schedule.dependence import Conflict
+from mlcref.schedule.dependence import PRIVATE_TO, Conflict
 from mlcref.schedule.find import blocks_below
-
-PRIVATE_TO = {"local": ("threadIdx", "blockIdx"), "warp": ("threadIdx", "blockIdx"), "shared": ("blockIdx",)}
-"""Of each scope: the thread axes whose iterations have copies of their own."""
-
 
 def scope_conflict(func: PrimFunc) -> Conflict | None:
     """Two blocks that use a private buffer in different threads, None when there are none."""

@@ -347,6 +347,10 @@ def updated(act: Callable[[Schedule], Any]) -> Callable[[Schedule], Any]:
     return run
 
 
+def bind_innermost(sch: Schedule, block: str) -> None:
+    sch.bind(sch.get_loops(block)[-1], "threadIdx.x")
+
+
 CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("compute_at.P1", chain, at("B", "B", 0)),
     ("compute_at.P2", with_plain_store, at("B", "C", 0)),
@@ -409,6 +413,9 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("decompose_reduction.P5", late, decompose("C", 1)),
     ("decompose_reduction.P6", neighbour, decompose("C", 0)),
     ("decompose_reduction.P7", private_tiles, decompose("C", 0)),
+    ("decompose_reduction.P8", matmul_relu, lambda s: (bind_innermost(s, "C"), decompose("C", 2)(s))),
+    ("cache_read.P7", chain, lambda s: (bind_innermost(s, "C"), s.cache_read("C", 0, "local"))),
+    ("cache_write.P8", chain, lambda s: (bind_innermost(s, "C"), s.cache_write("C", 0, "local"))),
 ]  # fmt: skip
 
 

@@ -179,6 +179,7 @@ CASES: dict[str, Any] = {
     "bind.P4": on(repeated, "B", lambda s, i, j: s.bind(j, "threadIdx.x")),
     "bind.P5": on(shifted, "B", lambda s, i: s.bind(i, "threadIdx.x")),
     "bind.P6": on(staged, "C", lambda s, i: s.bind(i, "threadIdx.x")),
+    "bind.P7": on(matmul, "C", lambda s, i, j, k: (s.bind(i, "threadIdx.x"), s.bind(j, "threadIdx.x"))),
     "annotate.P1": on(matmul, "C", lambda s, i, j, k: (s.annotate(i, "note", 1), s.annotate(i, "note", 2))),
     "unannotate.P1": on(matmul, "C", lambda s, i, j, k: s.unannotate(i, "note")),
 }
