@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+INSTALLED = any(entry.name == "mlcref" for entry in entry_points(group="pytest11"))
+"""Does pytest find the plugin by its entry point? A tree that is only on the path has none."""
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "foreign_project"
 DRAWN = '''
@@ -41,8 +44,9 @@ def run_pytest(folder: Path, *options: str) -> str:
     """Standard output of pytest in ``folder``, with the plugin and without what this session sets."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HYPOTHESIS"))}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(folder)])
-    command = [sys.executable, "-m", "pytest", "-p", "_mlcref_pytest", "-p", "no:cacheprovider", "-p", "no:benchmark"]
-    command += ["-q", *options]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:benchmark", "-q", *options]
+    if not INSTALLED:
+        command += ["-p", "_mlcref_pytest"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert not done.stderr, done.stderr
     return done.stdout

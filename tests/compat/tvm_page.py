@@ -1,0 +1,111 @@
+"""Writes docs/tvm_agreement.md from the committed lists: ``python tests/compat/tvm_page.py``. Needs no TVM."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "tvm_agreement.md"
+FOUND = ROOT / "examples" / "found_in_tvm"
+LISTS = Path(__file__).parent / "data"
+METHODS = ("bits", "bound", "ulps")
+HEAD = """
+# Agreement with Apache TVM
+
+Written by `tests/compat/tvm_page.py` from `tests/compat/data/`; do not edit.
+
+TVM {tvm} builds operators of its topi as TensorIR functions and prints them; MetaSchedule schedules some of them.
+mlcref parses each, the oracle runs it on small integers and on random numbers, and TVM compiles it with LLVM.
+Elements that differ in their bits must lie within a bound computed for each of them, or, where the bound knows
+nothing (tan, pow and others), within 64 units in the last place. "No reference": TVM does not compile its own
+function. Every case of the catalogue (`tests/compat/topi_catalog.py`) is in the list; of each design space at most
+eight schedules.
+"""
+PRINT = """
+## Does TVM read our print?
+
+"Equal": `structural_equal` of what TVM printed and of what it read from us. "Equal values": TVM prints what it read
+from us as our program again, but float literals are rounded to their type here and kept as float64 there, an
+integer of an annotation has another width, or a parameter's `offset_factor` is left out, since it changes no
+result. "Differs": TVM reads our print, but as a function of another form.
+"""
+FUZZED = """
+`examples/found_in_tvm/fuzz.py` ran for {minutes} minutes over {seeds} seeds; TVM applied {applied} primitives and
+refused {refused}. Results by kind (a rule of the oracle, or a wrong value): {kinds}. The list is
+`tests/compat/data/fuzz.json`. (A "value" may also be a `transform_layout` of a parameter, which changes what the
+caller passes.) Many wrong results have one cause; these scripts, minimised by hand, show one each:
+"""
+
+
+def load(name: str) -> Any:
+    return json.loads((LISTS / name).read_text())
+
+
+def causes(lines: list[dict[str, str]], status: str) -> list[str]:
+    """One row per operator and cause."""
+    found: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        if line["status"] == status:
+            found[line["operator"], line["cause"].splitlines()[0]] += 1
+    return [f"| {name} | {count} | {cause.replace('|', ' ')} |" for (name, cause), count in sorted(found.items())]
+
+
+def table(lines: list[dict[str, str]], status: str, title: str) -> list[str]:
+    rows = causes(lines, status)
+    return ["", title, "", "| operator | cases | cause |", "|---|---|---|", *rows] if rows else []
+
+
+def row(what: str, totals: dict[str, int]) -> str:
+    columns = ("operators", "cases", "agree", "disagree", "unsupported", "no reference")
+    return f"| {what} | " + " | ".join(str(totals.get(column, 0)) for column in columns) + " |"
+
+
+def printed(lines: list[dict[str, str]]) -> list[str]:
+    answers = Counter(line.get("print", "not reached") for line in lines)
+    return [f"| {answer.replace('|', ' ')} | {count} |" for answer, count in answers.most_common()]
+
+
+def scripts() -> list[str]:
+    """One row per script: its name and the first line of its docstring."""
+    rows = []
+    for path in sorted(FOUND.glob("*.py")):
+        if path.stem not in ("fuzz", "show"):
+            doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+            rows.append(f"| [{path.stem}](../examples/found_in_tvm/{path.name}) | {doc.splitlines()[0]} |")
+    return rows
+
+
+def fuzzed() -> list[str]:
+    log = load("fuzz.json")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in log["kinds"].items())
+    return [
+        FUZZED.format(**{**log, "kinds": kinds}).strip(),
+        "", "| script | what goes wrong |", "|---|---|", *scripts(),
+    ]  # fmt: skip
+
+
+def page() -> str:
+    """The text of the page."""
+    measured = load("topi.json")
+    totals, operators, schedules = measured["totals"], measured["operators"], measured["schedules"]
+    by = [f"{totals['operators'].get(f'by {m}', 0)} + {totals['schedules'].get(f'by {m}', 0)} by {m}" for m in METHODS]
+    lines = [
+        HEAD.format(tvm=totals["tvm"]).strip(), "",
+        "| | operators | cases | agree | disagree | unsupported | no reference |", "|---|---|---|---|---|---|---|",
+        row("operators", totals["operators"]), row("sampled schedules", totals["schedules"]), "",
+        f"The agreeing cases (operators + schedules): {', '.join(by)}.",
+        *table(operators + schedules, "disagree", "Disagree:"),
+        *table(operators + schedules, "unsupported", "Unsupported:"),
+        *table(operators + schedules, "no reference", "No reference:"), "",
+        PRINT.strip(), "", "| answer | cases |", "|---|---|", *printed(operators + schedules), "",
+        "## Found in TVM's schedule primitives", "", *fuzzed(),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
