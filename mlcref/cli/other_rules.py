@@ -62,7 +62,8 @@ PRECONDITION_REMEDIES = {
         "reorder before fuse, or split so that each iterator has loops of its own",
     "the block is in the body of its scope, where there are only loops and blocks": _BODY,
     "the output is allocated in the scope": "cache_write the output first: parameters stay where they are",
-    "no concurrent loop gets conflicting iterations": "apply it before parallel, vectorize and bind",
+    "no concurrent loop gets conflicting iterations, no thread another's private memory":
+        "apply it before parallel, vectorize and bind",
     "the thread axis exists": 'use "blockIdx.x", "threadIdx.x", "vthread.x" or their y and z',
     "the storage scope is known": 'use "global", "shared" or "local"',
     "the key is there": "annotate it first, or check its spelling",

@@ -40,7 +40,6 @@ from mlcref.schedule.dataflow import check_races, check_scope, uses_of
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
 from mlcref.schedule.nest import Spans, contains, iterator_domain, needed, needed_by_all, nest, ranges_at, written
-from mlcref.schedule.thread_scopes import scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
 
 SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
@@ -151,18 +150,6 @@ def _first(func: PrimFunc, blocks: Sequence[BlockRealize]) -> BlockRealize | Non
     return min(blocks, key=lambda b: order[b], default=None)
 
 
-def _check_threads(func: PrimFunc, rule: str, realize: BlockRealize, facts: CacheFacts) -> None:
-    """A copy in memory of its own for each thread is made and used in the same threads. (A shared copy may be moved
-    under its threads by compute_at afterwards, as schedules for GPUs do.)
-    """
-    if facts.cache.scope.partition(".")[0] not in ("local", "warp"):
-        return
-    conflict = scope_conflict(build_cache(func, facts)[0])
-    if conflict is not None:
-        marks = [(realize, "in threads that the copy is not in")]
-        raise refusal(func, rule, conflict.text, marks, "make the copy before bind")
-
-
 def plan_cache_read(
     func: PrimFunc,
     block: Token,
@@ -199,7 +186,6 @@ def plan_cache_read(
     users = tuple([b.block.token for b in consumers])
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
     check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
-    _check_threads(func, f"{name}.P7", realize, facts)
     return facts
 
 
@@ -306,7 +292,6 @@ def plan_cache_write(
     users = (realize.block.token, *(b.block.token for b in consumers))
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
     check_races(func, f"{name}.P6", build_cache(func, facts)[0], [(realize, "this block")])
-    _check_threads(func, f"{name}.P8", realize, facts)
     return facts
 
 
@@ -382,7 +367,7 @@ _COMMON = {
     "P1": "the block has the access",
     "P2": "the storage scope is known",
     "P3": "the block is in the body of its scope, where there are only loops and blocks",
-    "P6": "what is written before the copy is a known box, one of its own for each concurrent iteration",
+    "P6": "what is written before the copy is a known box, one of its own for each concurrent iteration and thread",
 }
 CACHE_READ = register(
     Primitive(
@@ -391,7 +376,6 @@ CACHE_READ = register(
             **_COMMON,
             "P4": "the consumers read the buffer, do not write it, and are in the body of the scope",
             "P5": "the buffer has one writer in the scope at most, before the consumers",
-            "P7": "a copy in local memory is in the threads of its users",
         },
         plan_cache_read,
         build_cache,
@@ -408,7 +392,6 @@ CACHE_WRITE = register(
             "P4": "readers come after the block and after its reduction",
             "P5": "the block is the only writer of the buffer, and does not read it",
             "P7": "consumers of the cache read only what the block writes",
-            "P8": "a copy in local memory is in the threads of its users",
         },
         plan_cache_write,
         build_cache,

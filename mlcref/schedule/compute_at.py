@@ -408,7 +408,7 @@ _COMMON = {
     "P2": "the block is in the body of its scope, where there are only loops and blocks",
     "P3": "the block is complete or a reduction with its init, and the only writer of its one output",
     "P8": "the index is after the producers and before the consumers under the loop",
-    "P9": "no concurrent loop gets conflicting iterations",
+    "P9": "no concurrent loop gets conflicting iterations, no thread another's private memory",
 }
 COMPUTE_AT = register(
     Primitive(

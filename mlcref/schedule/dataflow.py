@@ -7,13 +7,13 @@ its output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlcref.arith import uses_any
 from mlcref.ir import BlockRealize, Buffer, BufferRegion, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index
 from mlcref.ir.index import stmt_children
-from mlcref.schedule.dependence import carried_conflict, is_private, reduce_loops, separated
+from mlcref.schedule.dependence import carried_conflicts, is_private, reduce_loops, separated
 from mlcref.schedule.find import (
     blocks_below,
     body_blocks,
@@ -26,6 +26,7 @@ from mlcref.schedule.find import (
 )
 from mlcref.schedule.nest import starts_at_zero
 from mlcref.schedule.table import refusal
+from mlcref.schedule.thread_scopes import scope_conflict
 
 CONCURRENT = ("parallel", "vectorized", "thread_binding")
 
@@ -154,23 +155,27 @@ def insert(loop: For, position: int, stmt: Stmt) -> tuple[Stmt, ...]:
 
 
 def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[Any, str]]) -> None:
-    """Refuse when a concurrent loop without conflicts in ``func`` has one in ``new``."""
+    """Refuse when a concurrent loop without conflicts in ``func`` has one in ``new``, or when blocks of different
+    threads use one buffer in memory private to a thread. (A shared copy may wait to be moved under its threads.)
+    """
+    apart = scope_conflict(new, ("local", "warp"))
+    if apart is not None:
+        raise refusal(func, rule, apart.text, marks, "do this before bind")
     before = index(func).loops
     for var, loop in index(new).loops.items():
-        if loop.kind in CONCURRENT and (var not in before or _race(func, before[var]) is None):
-            text = _race(new, loop)
-            if text is not None:
-                raise refusal(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
+        if loop.kind in CONCURRENT:
+            known = set(_races(func, before[var])) if var in before else set()
+            for text in _races(new, loop):
+                if text not in known:
+                    raise refusal(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
 
 
-def _race(func: PrimFunc, loop: For) -> str | None:
-    """Why iterations of a loop may conflict; None when they provably do not."""
-    conflict = carried_conflict(func, [loop])
-    if conflict is not None:
-        return conflict.text
+def _races(func: PrimFunc, loop: For) -> Iterator[str]:
+    """Why iterations of a loop may conflict: everything that is not ruled out."""
+    for conflict in carried_conflicts(func, [loop]):
+        yield conflict.text
     for realize in blocks_below(loop):
         for region in realize.block.writes:
             if not is_private(func, loop, region.buffer) and not separated(func, [loop], [(realize, region)]):
                 name = loop.loop_var.name
-                return f"iterations of {name} would all write {region.buffer.name} in block {realize.block.name}"
-    return None
+                yield f"iterations of {name} would all write {region.buffer.name} in block {realize.block.name}"

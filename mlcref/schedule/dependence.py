@@ -7,8 +7,9 @@ cannot show it reports.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from mlcref.arith import bounds, linear
@@ -95,25 +96,19 @@ def carried_conflict(func: PrimFunc, path: Sequence[For]) -> Conflict | None:
     """A conflict between two blocks below the nest ``path`` in different iterations of it, None when there is provably
     none.
     """
-    blocks = blocks_below(path[-1])
-    for i, first in enumerate(blocks):
-        for second in blocks[i + 1 :]:
-            found = _pair_conflict(func, path, first, second)
-            if found is not None:
-                return found
-    return None
+    return next(carried_conflicts(func, path), None)
 
 
-def _pair_conflict(func: PrimFunc, path: Sequence[For], first: BlockRealize, second: BlockRealize) -> Conflict | None:
-    for a, b in _shared(first, second):
-        if is_private(func, path[-1], a.buffer):
-            continue
-        if not separated(func, path, [(first, a), (second, b)]):
+def carried_conflicts(func: PrimFunc, path: Sequence[For]) -> Iterator[Conflict]:
+    """Every such conflict that is not ruled out."""
+    for first, second in combinations(blocks_below(path[-1]), 2):
+        for a, b in _shared(first, second):
+            if is_private(func, path[-1], a.buffer) or separated(func, path, [(first, a), (second, b)]):
+                continue
             names = ", ".join(loop.loop_var.name for loop in path)
             both = f"{first.block.name} and {second.block.name}"
             text = f"iterations of {names} are not independent: {both} share {a.buffer.name}"
-            return Conflict(text, ((first, f"uses {a.buffer.name}"), (second, f"uses {a.buffer.name}")))
-    return None
+            yield Conflict(text, ((first, f"uses {a.buffer.name}"), (second, f"uses {a.buffer.name}")))
 
 
 def _shared(first: BlockRealize, second: BlockRealize) -> list[tuple[BufferRegion, BufferRegion]]:

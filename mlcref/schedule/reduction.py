@@ -261,7 +261,7 @@ DECOMPOSE_REDUCTION = register(
             "P4": "from the loop on, each instance runs at most once; spatial ones write different elements",
             "P5": "the reduction starts at its first instance, where the predicate can hold",
             "P6": "other blocks under the loop use the output only after the reduction, in the same iteration",
-            "P7": "no concurrent loop gets conflicting iterations",
+            "P7": "no concurrent loop gets conflicting iterations, no thread another's private memory",
             "P8": "no loop of the reduction is bound to a thread axis",
         },
         plan_decompose_reduction,

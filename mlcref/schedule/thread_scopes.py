@@ -4,18 +4,21 @@ block of threads. Its users must therefore run in the same threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, index
 from mlcref.schedule.dependence import PRIVATE_TO, Conflict
 from mlcref.schedule.find import blocks_below
 
-def scope_conflict(func: PrimFunc) -> Conflict | None:
-    """Two blocks that use a private buffer in different threads, None when there are none."""
+def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) -> Conflict | None:
+    """Two blocks that use a buffer of one of ``scopes`` in different threads, None when there are none."""
     where = index(func)
     for realize in where.blocks.values():
         for buffer in realize.block.alloc_buffers:
-            axes = PRIVATE_TO.get(buffer.scope.partition(".")[0])
-            if axes is None:
+            kind = buffer.scope.partition(".")[0]
+            if kind not in scopes:
                 continue
+            axes = PRIVATE_TO[kind]
             users = [b for b in blocks_below(realize.block.body) if _uses(b, buffer)]
             found = _different_threads(func, users, axes)
             if found is not None:

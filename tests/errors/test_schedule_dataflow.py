@@ -414,8 +414,8 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("decompose_reduction.P6", neighbour, decompose("C", 0)),
     ("decompose_reduction.P7", private_tiles, decompose("C", 0)),
     ("decompose_reduction.P8", matmul_relu, lambda s: (bind_innermost(s, "C"), decompose("C", 2)(s))),
-    ("cache_read.P7", chain, lambda s: (bind_innermost(s, "C"), s.cache_read("C", 0, "local"))),
-    ("cache_write.P8", chain, lambda s: (bind_innermost(s, "C"), s.cache_write("C", 0, "local"))),
+    ("cache_read.P6", chain, lambda s: (bind_innermost(s, "C"), s.cache_read("C", 0, "local"))),
+    ("cache_write.P6", chain, lambda s: (bind_innermost(s, "C"), s.cache_write("C", 0, "local"))),
 ]  # fmt: skip
 
 
