@@ -26,10 +26,9 @@ from mlcref.ir import (
     seq,
     substitute,
     unique_name,
-    variables,
 )
 from mlcref.schedule.dataflow import check_races, check_scope, shared_loops
-from mlcref.schedule.dependence import reduce_loops
+from mlcref.schedule.dependence import reduce_loops, spatial_loops
 from mlcref.schedule.find import block_of, blocks_below, is_reduction, loop_of, loops_above
 from mlcref.schedule.nest import contains, iterator_ranges, needed, ranges_at, split_predicate, tells_apart
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
@@ -81,7 +80,7 @@ def plan_decompose_reduction(func: PrimFunc, block: Token, loop: Var) -> Decompo
     _check_once(func, realize, target, below)
     predicate = _init_predicate(func, realize, target, below)
     _check_other_users(func, realize, target, scope)
-    spatial = _spatial_loops(realize)
+    spatial = spatial_loops(realize)
     needed_loops = tuple([inner for inner in below if inner.loop_var in spatial])
     _check_ranges(func, realize, needed_loops, {inner.loop_var for inner in below} - spatial)
     facts = DecomposeFacts(realize, target, needed_loops, predicate)
@@ -100,15 +99,6 @@ def _check_plain(func: PrimFunc, realize: BlockRealize, marks: list[tuple[Any, s
         if item.iter_type not in ("spatial", "reduce"):
             what = f"{item.var.name} of block {block.name} is an {item.iter_type} iterator"
             raise refusal(func, "decompose_reduction.P1", what, [*marks, (item, "this iterator")])
-
-
-def _spatial_loops(realize: BlockRealize) -> set[Var]:
-    """Variables that feed spatial iterators."""
-    found: set[Var] = set()
-    for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-        if item.iter_type == "spatial":
-            found |= variables(value)
-    return found
 
 
 def _check_once(func: PrimFunc, realize: BlockRealize, target: For, below: list[For]) -> None:
@@ -131,7 +121,7 @@ def _check_once(func: PrimFunc, realize: BlockRealize, target: For, below: list[
 
 def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: list[For]) -> tuple[Expr, ...]:
     """When the first instance of each reduction runs: the predicate with the reduction's own loops at 0 (P5)."""
-    rule, ranges, spatial = "decompose_reduction.P5", ranges_at(func, realize), _spatial_loops(realize)
+    rule, ranges, spatial = "decompose_reduction.P5", ranges_at(func, realize), spatial_loops(realize)
     marks = [(realize, "the reduction"), (target, "the init goes before this loop")]
     starts = {loop.loop_var: loop.min for loop in below if loop.loop_var not in spatial}
     mixed = reduce_loops(realize) & spatial

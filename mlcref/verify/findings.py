@@ -75,12 +75,17 @@ def verify(
             finding = Finding.of(report)
             if finding.rule in chosen:
                 found.setdefault((finding.rule, report.drawing()), finding)
+    return _verdict(tuple(found.values()), tried, seed)
+
+
+def _verdict(found: tuple[Finding, ...], tried: int, seed: int) -> Verdict:
+    """What the findings on ``tried`` inputs amount to."""
     counted = f"{tried} input{'s' if tried != 1 else ''}"
     if not tried:
         return Verdict(UNSUPPORTED, "there were no inputs", seed=seed)
     if found:
         what = f"{len(found)} finding{'s' if len(found) != 1 else ''} on {counted}"
-        return Verdict(REFUTED, what, seed=seed, trials=tried, findings=tuple(found.values()))
+        return Verdict(REFUTED, what, seed=seed, trials=tried, findings=found)
     return Verdict(TESTED, f"{counted}, no findings", seed=seed, trials=tried)
 
 

@@ -87,10 +87,10 @@ def test_writes_behind_the_array_are_seen() -> None:
 
 
 def test_the_report_replays() -> None:
-    with pytest.raises(BackendMismatch) as caught:
+    with pytest.raises(BackendMismatch, match="replay: assert_backend_matches") as caught:
         assert_backend_matches(SUM, forgets_last, "random", seed=5, trials=[7])
     assert "replay: assert_backend_matches(total, …, inputs='random', seed=5, trials=[7])" in str(caught.value)
-    with pytest.raises(BackendMismatch) as again:
+    with pytest.raises(BackendMismatch, match="replay: assert_backend_matches") as again:
         assert_backend_matches(SUM, forgets_last, inputs="random", seed=5, trials=[7])
     assert str(again.value) == str(caught.value)
     error = caught.value
