@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from mlcref.errors import UnsupportedError
-from mlcref.ir.buffer import BufferLoad
+from mlcref.interp.memory import View
+from mlcref.ir.base import Node
+from mlcref.ir.buffer import Buffer, BufferLoad
 from mlcref.ir.compound import CommReducer
 from mlcref.ir.expr import Call, Expr, Var
 from mlcref.ir.index import index
-from mlcref.ir.stmt import AttrStmt, Evaluate
+from mlcref.ir.function import PrimFunc
+from mlcref.ir.stmt import AttrStmt, Evaluate, Stmt
 
-if TYPE_CHECKING:
-    from mlcref.interp.lanes import Lane, LaneMachine
-
+T = TypeVar("T")
 Values = tuple[Any, ...]
+
+
+class Thread(Protocol):
+    """What an allreduce asks of a lane."""
+
+    coordinates: dict[str, int]
+
+
+class LockstepMachine(Protocol):
+    """What an allreduce asks of the machine whose lanes take part in it."""
+
+    func: PrimFunc
+    env: dict[Var, Any]
+    reducer: CommReducer | None
+
+    def value(self, e: Expr, exact: bool = False) -> Any:
+        """The value of an expression."""
+
+    def integer(self, e: Expr) -> int:
+        """The value of a count."""
+
+    def truth(self, e: Expr) -> bool:
+        """The value of a condition."""
+
+    def view(self, buffer: Buffer) -> View:
+        """The memory of a buffer, of the lane that runs."""
+
+    def write(self, view: View, indices: tuple[Any, ...], node: Node, value: Any) -> None:
+        """Store one element."""
+
+    def in_phase(self, stmt: Stmt, lanes: Sequence[Any], act: Callable[[], T]) -> list[T]:
+        """What ``act`` gives in every lane."""
+
+    def unsupported(self, what: str, stmt: Stmt) -> UnsupportedError:
+        """The refusal of something that the rules of threads leave open."""
 
 
 def reducer_of(stmt: AttrStmt) -> CommReducer | None:
@@ -23,7 +59,7 @@ def reducer_of(stmt: AttrStmt) -> CommReducer | None:
     return stmt.target if isinstance(stmt.target, CommReducer) else None
 
 
-def all_reduce(machine: LaneMachine, stmt: Evaluate, lanes: Sequence[Lane]) -> None:
+def all_reduce(machine: LockstepMachine, stmt: Evaluate, lanes: Sequence[Thread]) -> None:
     """``T.tvm_thread_allreduce(n, values…, condition, results…, threads…)`` in lock step.
 
     Threads that differ only in the axes ``threads`` are one group. Their values are combined in ascending order, the
@@ -61,7 +97,7 @@ def all_reduce(machine: LaneMachine, stmt: Evaluate, lanes: Sequence[Lane]) -> N
     machine.in_phase(stmt, lanes, put)
 
 
-def _tags(machine: LaneMachine, stmt: Evaluate, axes: Sequence[Expr]) -> set[str]:
+def _tags(machine: LockstepMachine, stmt: Evaluate, axes: Sequence[Expr]) -> set[str]:
     """The thread axes that are reduced over."""
     loops = index(machine.func).loops
     tags = {loops[axis].thread or "" for axis in axes if isinstance(axis, Var) and axis in loops}
@@ -71,7 +107,7 @@ def _tags(machine: LaneMachine, stmt: Evaluate, axes: Sequence[Expr]) -> set[str
     return tags
 
 
-def _fold(machine: LaneMachine, reducer: CommReducer, parts: Sequence[Values]) -> Values:
+def _fold(machine: LockstepMachine, reducer: CommReducer, parts: Sequence[Values]) -> Values:
     """The values of a group combined from the first to the last."""
     total = parts[0]
     for part in parts[1:]:

@@ -87,6 +87,8 @@ class Binding:
 
     env: dict[Var, Any] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
+    result: Any = None
+    """What the function returned, after the run."""
 
     def slot(self, name: str) -> Slot:
         """The slot of the parameter called ``name``."""
@@ -139,8 +141,9 @@ def _pointed_at(call: Call) -> set[Buffer]:
         return set() if readonly else {node.buffer for node in walk(data) if isinstance(node, BufferLoad)}
     if call.op in ("address_of", "tvm_stack_make_array"):
         return {node.buffer for node in walk(call.args[0]) if isinstance(node, BufferLoad)}
-    if call.op in ("call_extern", "call_pure_extern", "call_packed"):
-        given = [arg.args[0] for arg in call.args if isinstance(arg, Call) and arg.op == "buffer_data"]
+    if call.op in ("call_extern", "call_pure_extern", "call_packed", "call_function"):
+        pointers = ("buffer_data", "buffer_argument")
+        given = [arg.args[0] for arg in call.args if isinstance(arg, Call) and arg.op in pointers]
         return {load.buffer for load in given if isinstance(load, BufferLoad)}
     return set()
 
@@ -191,6 +194,8 @@ class _Call:
 
     def scalar(self, param: Var, given: object) -> Any:
         """A number of the parameter's type."""
+        if param.type == "handle":
+            raise UnsupportedError(f"{param.name}: a pointer as a parameter", hint="match it to a buffer")
         number = given.item() if isinstance(given, np.generic) else given
         if dt.is_float(param.type):
             if not isinstance(number, int | float):

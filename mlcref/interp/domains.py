@@ -89,7 +89,7 @@ def execute_in(
     else:
         machine = LaneMachine(func, env, views, **options)
     try:
-        machine.run(func.body)
+        binding.result = machine.execute()
     except RecursionError:
         raise UnsupportedError(f"{func.name} nests its expressions or statements too deeply for the oracle") from None
     return binding

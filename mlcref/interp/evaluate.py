@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.errors import OracleError, UnsupportedError
-from mlcref.interp.host import CALLS, POINTERS, call_host
+from mlcref.interp.host import CALLS, NULL, POINTERS, argument, call_host
 from mlcref.interp.memory import PerThread, Undefined, View, element
 from mlcref.interp.numeric import MACHINE, Arithmetic, Operation, Refusal
 from mlcref.interp.placement import facts_of
 from mlcref.interp.rules import RULES
 from mlcref.ir.base import Node
 from mlcref.ir.buffer import Buffer, BufferLoad
-from mlcref.ir.compound import Let, Ramp, Select
+from mlcref.ir.compound import Let, Ramp, Select, Shuffle
 from mlcref.ir.expr import Binary, Broadcast, Call, Cast, Const, Expr, Not, StringImm, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.intrinsics import INTRINSICS
@@ -104,6 +104,8 @@ class Evaluator:
                 return tuple(base + lane * stride for lane in range(e.lanes))
             case Broadcast() if dt.parse(e.value.dtype).lanes == 1:
                 return (self.value(e.value, exact),) * e.lanes
+            case Shuffle():  # rule value.shuffle
+                return self.shuffle(e, exact)
             case StringImm():
                 return e.value
         raise UnsupportedError(
@@ -125,6 +127,10 @@ class Evaluator:
                 return self.arithmetic.converter(dt.parse(e.value.dtype).element, dt.parse(e.type).element)
             case _:
                 operand = dt.parse(e.args[0].dtype).element
+                if e.op == "reinterpret" and e.type == "handle":
+                    return self.null_pointer(e)
+                if operand == "handle":
+                    raise UnsupportedError(f"T.{e.op} of a pointer", root=self.func, marks=[(e, "this one")])
                 return self.arithmetic.intrinsic(e.op, operand, dt.parse(e.type).element)
 
     def apply(self, e: Expr, operation: Operation, *operands: Any) -> Any:
@@ -141,6 +147,15 @@ class Evaluator:
         if undefined is not None:
             return undefined
         return tuple(self.apply(e, operation, *lane) for lane in zip(*spread(operands), strict=True))
+
+    def shuffle(self, e: Shuffle, exact: bool) -> Any:
+        """The lanes that the indices pick from the vectors put one after the other."""
+        parts = [self.value(vector, exact) for vector in e.vectors]
+        if any(type(p) is not tuple and dt.lanes(v.dtype) > 1 for p, v in zip(parts, e.vectors, strict=True)):
+            parts = [p if type(p) is tuple else (p,) * dt.lanes(v.dtype) for p, v in zip(parts, e.vectors, strict=True)]
+        lanes = [lane for part in parts for lane in (part if type(part) is tuple else (part,))]
+        picked = tuple(lanes[self.integer(index)] for index in e.indices)
+        return picked if len(picked) > 1 else picked[0]
 
     def select(self, e: Select, condition: Any, chosen: Any, other: Any) -> Any:
         """The value of a select whose parts are known."""
@@ -177,12 +192,27 @@ class Evaluator:
             return self.view(e.args[0].buffer).offset
         if e.op == "tvm_storage_sync":
             return self.barrier(e)
-        if e.op in POINTERS:
-            raise UnsupportedError(
-                f"T.{e.op} as a value", root=self.func, marks=[(e, "this pointer")],
-                hint="the oracle gives pointers to functions of the host and looks at them nowhere else",
-            )  # fmt: skip
+        if e.op in POINTERS:  # rule value.pointer
+            return argument(self, e)
+        if e.op == "isnullptr":
+            return self.value(e.args[0]) is NULL
+        if e.op == "call_function":
+            return self.call_function(e)
         raise UnsupportedError(f"T.{e.op} has no meaning here", root=self.func, marks=[(e, "this call")])
+
+    def null_pointer(self, e: Call) -> Operation:
+        """A number as a pointer: only 0 is one."""
+
+        def pointer(number: Any) -> Any:
+            if number != 0:
+                raise UnsupportedError("a number as a pointer", root=self.func, marks=[(e, "this pointer")])
+            return NULL
+
+        return pointer
+
+    def call_function(self, e: Call) -> Any:
+        """The call of another function of the module."""
+        raise UnsupportedError("a call of a function in an extent or an index", root=self.func, marks=[(e, "here")])
 
     def barrier(self, e: Call) -> int:
         """A barrier that is met outside of lock step (rule thread.sync). A single thread waits for nobody."""
@@ -275,7 +305,8 @@ class Evaluator:
 
     def place(self) -> str:
         """The values of the loop variables and iterators in scope: ``" at i=3, k=0"``; empty outside loops."""
-        values = [f"{var.name}={value}" for var, value in self.env.items() if var not in self.hidden]
+        shown = [(var, value) for var, value in self.env.items() if var not in self.hidden and var.type != "handle"]
+        values = [f"{var.name}={value}" for var, value in shown]
         return f" at {', '.join(values)}" if values else ""
 
     def failure(

@@ -87,6 +87,8 @@ class LaneMachine(Machine):
 
     def threads(self, stmt: For) -> None:
         """A thread axis met by the host opens a kernel; met within a phase it adds a coordinate."""
+        if stmt.step is not None:
+            raise self.unsupported("a thread axis with a step", stmt)
         if not is_thread(stmt):
             self.in_order(stmt, lambda: self.run(stmt.body))
         elif self.phase is None:
@@ -98,8 +100,7 @@ class LaneMachine(Machine):
 
     def in_order(self, stmt: For, act: Callable[[], None]) -> None:
         """vthread: a loop in order."""
-        start, extent = self.integer(stmt.min), self.integer(stmt.extent)
-        for i in range(start, start + extent):
+        for i in self.iterations(stmt):
             self.env[stmt.loop_var] = i
             act()
         self.env.pop(stmt.loop_var, None)
@@ -214,6 +215,8 @@ class LaneMachine(Machine):
     def open_axis(self, stmt: For, lanes: Lanes) -> None:
         """A thread axis around barriers: blockIdx instances run one after the other, threadIdx makes more lanes."""
         tag = stmt.thread or ""
+        if stmt.step is not None:
+            raise self.unsupported("a thread axis with a step", stmt)
         if tag in self.extents:
             self.each(lanes, lambda: self.project(stmt))
             self.lockstep(stmt.body, lanes)
@@ -246,13 +249,13 @@ class LaneMachine(Machine):
         fork = Fork(stmt) if stmt.kind in ("parallel", "vectorized") else None
         if fork is not None and any(tag.startswith("threadIdx") for tag in self.extents):
             raise self.unsupported(f"a {stmt.kind} loop around a barrier of threads", stmt)
-        ranges = set(self.each(lanes, lambda: (self.integer(stmt.min), self.integer(stmt.extent))))
+        ranges = set(self.each(lanes, lambda: self.iterations(stmt)))
         if len(ranges) != 1:
             self.run_phase(stmt, lanes)
             return
-        ((start, extent),) = ranges
+        (iterations,) = ranges
         path = self.path
-        for i in range(start, start + extent):
+        for i in iterations:
             for lane in lanes:
                 lane.env[stmt.loop_var] = i
             if fork is not None:
@@ -346,7 +349,7 @@ class LaneMachine(Machine):
         if self.frame.threaded:
             raise self.unsupported(f"block {name} reduces over threads inside a block instance of one thread", stmt)
         for buffer in self.facts.collective[stmt.block]:
-            if scope_kind(buffer) == "local":
+            if buffer in self.facts.private:
                 raise self.unsupported(
                     f"a reduction over threads into {buffer.name}, of which each thread has its own", stmt
                 )

@@ -6,17 +6,21 @@ One lane of execution is here, threads are in :mod:`mlcref.interp.lanes`, expres
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mlcref.errors import OracleError, UnsupportedError
 from mlcref.interp.blocks import Domains, Epoch, Frame, Iterators
 from mlcref.interp.evaluate import Evaluator, spread
+from mlcref.interp.function_call import FunctionCall, callee_of
 from mlcref.interp.memory import PerThread, Storage, View, element, row_major, span
-from mlcref.interp.placement import scope_kind
+from mlcref.interp.placement import facts_of
 from mlcref.interp.races import Fork
 from mlcref.ir.buffer import Buffer
-from mlcref.ir.expr import Expr, Var
+from mlcref.ir.expr import Call, Expr, Var
+from mlcref.ir.function import PrimFunc
+from mlcref.ir.index import index
 from mlcref.ir.stmt import (
     AllocBuffer,
     AssertStmt,
@@ -32,6 +36,7 @@ from mlcref.ir.stmt import (
     IfThenElse,
     LetStmt,
     MatchBufferRegion,
+    Return,
     SeqStmt,
     Stmt,
     While,
@@ -56,15 +61,39 @@ class _Continue(Exception):
     """Goes on with the next iteration of the innermost loop."""
 
 
+class _Return(Exception):
+    """Ends the function."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 class Machine(Evaluator):
     """Runs statements. ``frame`` is the innermost block instance; the outermost one stands for the call of the
     function."""
 
-    def __init__(self, *args: Any, block_watchers: Sequence[BlockWatcher] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        block_watchers: Sequence[BlockWatcher] = (),
+        functions: Mapping[str, PrimFunc] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
+        self.functions: Mapping[str, PrimFunc] = functions or {}
+        self.calling: tuple[PrimFunc, ...] = ()
         self.block_watchers = tuple(block_watchers)
         self.frame = Frame(None, None, (), ())
         self._iterators: dict[Block, Iterators] = {}
+
+    def execute(self) -> Any:
+        """Run the function; the value it returns, or None."""
+        try:
+            self.run(self.func.body)
+        except _Return as done:
+            return done.value
+        return None
 
     def run(self, stmt: Stmt) -> None:
         """Execute ``stmt``. Allocations that live here start anew (rule memory.lifetime)."""
@@ -97,6 +126,8 @@ class Machine(Evaluator):
                 self.allocate(stmt, [stmt.buffer])
                 self.run(stmt.body)
             case DeclBuffer():
+                if self.block_watchers and self.frame.block is not None:
+                    raise UnsupportedError("signature checks of a declared view", root=self.func, marks=[(stmt, "here")])
                 self.views[stmt.buffer] = self.declared(stmt)
                 self.run(stmt.body)
             case Evaluate():
@@ -113,6 +144,9 @@ class Machine(Evaluator):
                 raise _Break
             case Continue():
                 raise _Continue
+            case Return():
+                self.check_return(stmt)
+                raise _Return(self.defined(self.value(stmt.value), stmt, "the value returned"))
             case _:
                 raise UnsupportedError(
                     f"the oracle cannot run a {type(stmt).__name__}", root=self.func, marks=[(stmt, "here")]
@@ -144,10 +178,9 @@ class Machine(Evaluator):
         if stmt.kind == "thread_binding":
             self.threads(stmt)
             return
-        start, extent = self.integer(stmt.min), self.integer(stmt.extent)
         fork = Fork(stmt) if stmt.kind in ("parallel", "vectorized") else None
         outer = self.path
-        for i in range(start, start + extent):
+        for i in self.iterations(stmt):
             self.env[stmt.loop_var] = i
             if fork is not None:
                 self.path = (*outer, (fork, i))
@@ -163,6 +196,15 @@ class Machine(Evaluator):
                 break
         self.path = outer
         self.env.pop(stmt.loop_var, None)
+
+    def iterations(self, stmt: For) -> range:
+        """The values of a loop variable (rule loop.step)."""
+        start, extent = self.integer(stmt.min), self.integer(stmt.extent)
+        step = 1 if stmt.step is None else self.integer(stmt.step)
+        if step <= 0:
+            raise self.failure("loop.step", f"the step of a loop is {step},", [(stmt, "this loop")],
+                               hint="a loop counts up: turn the index round")  # fmt: skip
+        return range(start, start + extent, step)
 
     def threads(self, stmt: For) -> None:
         """A loop over a thread axis."""
@@ -184,6 +226,49 @@ class Machine(Evaluator):
         would mean something, and is refused."""
         if stmt.key != "reduce_scope" and not stmt.key.startswith(("pragma_", "mlcref.")):
             raise UnsupportedError(f"attribute {stmt.key!r}", root=self.func, marks=[(stmt, "this attribute")])
+
+    # --- functions: rules stmt.return, call.function ---
+
+    def check_return(self, stmt: Return) -> None:
+        """A function ends in one place at a time: not in a block, and not in one of many iterations without order."""
+        for around in index(self.func).above(stmt):
+            unordered = isinstance(around, For) and around.kind in ("parallel", "vectorized", "thread_binding")
+            if unordered or (isinstance(around, BlockRealize) and around is not self.func.body):
+                what = f"a return out of a {around.kind} loop" if isinstance(around, For) else "a return out of a block"
+                raise UnsupportedError(what, root=self.func, marks=[(stmt, "here")])
+
+    def call_function(self, e: Call) -> Any:
+        """Run another function of the module on the memory that it is given; the value it returns, or 0."""
+        func = callee_of(self, e)
+        if self.block_watchers or self.coordinates:
+            what = "a call of a function in a thread" if self.coordinates else "signature checks across calls"
+            raise UnsupportedError(what, root=self.func, marks=[(e, "this call")])
+        call = FunctionCall(self, e, func)
+        call.bind()
+        machine = copy.copy(self)
+        machine.enter_function(func, call.env, dict(call.views))
+        result = machine.execute()
+        self.remaining = machine.remaining
+        if result is None and e.type != "void":
+            raise call.failure("ends without returning a value")
+        return 0 if result is None else result
+
+    def enter_function(self, func: PrimFunc, env: dict[Var, Any], views: dict[Buffer, View | PerThread]) -> None:
+        """Become the machine that runs ``func``, which the function that ran until now calls."""
+        self.calling = (*self.calling, self.func)
+        self.func, self.env, self.views, self.facts = func, env, views, facts_of(func)
+        self.statement, self.hidden, self.frame = func.body, frozenset(env), Frame(None, None, (), ())
+        self._operations, self._iterators = {}, {}
+
+    def unify_in(self, env: dict[Var, Any], declared: Sequence[Expr], actual: Sequence[int]) -> bool:
+        """:meth:`unify` with the variables of another function."""
+        outer, self.env = self.env, env
+        bound = len(self.frame.bound)
+        try:
+            return self.unify(declared, actual)
+        finally:
+            self.env = outer
+            del self.frame.bound[bound:]
 
     # --- blocks: rules block.where, block.domain, block.init ---
 
@@ -269,7 +354,7 @@ class Machine(Evaluator):
         """Give buffers new memory, all of it undefined."""
         for buffer in buffers:
             shape, strides = self.layout(buffer)
-            if scope_kind(buffer) == "local" and stmt in self.facts.threads:
+            if buffer in self.facts.private and stmt in self.facts.threads:
                 self.views[buffer] = PerThread(buffer, shape, strides)
             else:
                 self.views[buffer] = View(

@@ -53,7 +53,8 @@ class Facts:
     """What the machine needs to know about a function before it runs it.
 
     ``allocations``: the buffers that start anew at each entry of a statement. ``phases``: statements that contain a
-    barrier. ``threads``: statements that contain thread axes, ``jumps`` a break or continue. ``collective``: blocks
+    barrier. ``threads``: statements that contain thread axes, ``jumps`` a break or continue. ``private``: buffers of
+    which each thread of a kernel has its own. ``collective``: blocks
     that reduce over threads, with what they write. ``forks``: does any loop run its iterations in no order?
     """
 
@@ -71,6 +72,7 @@ class Facts:
         if any(is_thread(s) for s in statements):
             self._mark(func.body)
         self.collective = _collective_blocks(func) if self.threads else {}
+        self.private = _private_buffers(func) if self.threads else set()
         for buffer, path in _lowest_paths(func).items():
             self.allocations.setdefault(self._in_scope(buffer, path), []).append(buffer)
 
@@ -143,6 +145,17 @@ def _lowest_paths(func: PrimFunc) -> dict[Buffer, Path]:
                 lowest = _above_reductions(path, owner)
                 found[buffer] = _common(found.get(buffer, lowest), lowest)
     return found
+
+
+def _private_buffers(func: PrimFunc) -> set[Buffer]:
+    """The buffers of scope "local" that only statements below one thread axis use."""
+    found: dict[Buffer, Path] = {}
+    for path, buffers in _uses((func.body,)):
+        owned = {buffer: _owner(path, buffer) for buffer in buffers if scope_kind(buffer) == "local"}
+        for buffer, owner in owned.items():
+            lowest = path if owner is None else _above_reductions(path, owner)
+            found[buffer] = _common(found.get(buffer, lowest), lowest)
+    return {buffer for buffer, path in found.items() if any(is_thread(above) for above in path[:-1])}
 
 
 def _uses(path: Path) -> Iterator[tuple[Path, set[Buffer]]]:

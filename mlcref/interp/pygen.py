@@ -1,8 +1,9 @@
 """The fast engine: a program as Python source, which computes the bits that the machine computes.
 
 Whole loop nests become numpy statements where that is possible (:mod:`mlcref.interp.pygen_vector`); all else is Python,
-one number at a time, with addresses hoisted out of loops. Every check of the machine is made when the program runs,
-unless a short argument over intervals shows that it cannot fail (:mod:`mlcref.interp.pygen_static`).
+one number at a time, with addresses hoisted out of loops. Kernels are cut at their barriers into loop nests over their
+threads (:mod:`mlcref.interp.pygen_threads`). Every check of the machine is made when the program runs, unless a short
+argument over intervals shows that it cannot fail (:mod:`mlcref.interp.pygen_static`).
 
 Generated programs only detect. Where something does not hold, or is not decided (an undefined value is loaded, say),
 they give up, and the machine runs the program from the start: results of doubtful programs and all reports are its.
@@ -24,15 +25,15 @@ from mlcref.errors import UnsupportedError
 from mlcref.interp.arguments import Binding, bind, written_buffers
 from mlcref.interp.evaluate import Evaluator
 from mlcref.interp.numeric import Refusal
-from mlcref.interp.placement import facts_of
+from mlcref.interp.pygen_blocks import Instance
 from mlcref.interp.pygen_code import Memory, NotGenerated, flatten
 from mlcref.interp.pygen_memory import ArrayStorage, held_as
 from mlcref.interp.pygen_static import INFINITE, Known, Linear
-from mlcref.interp.pygen_stmt import Instance
 from mlcref.interp.pygen_support import NAMES, Doubt
-from mlcref.interp.pygen_vector import Nests
+from mlcref.interp.pygen_threads import Threads
 from mlcref.ir.buffer import Buffer
 from mlcref.ir.expr import Var
+from mlcref.ir.features import special_node
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.index import stmt_children
 from mlcref.ir.stmt import For, Stmt, While
@@ -110,7 +111,10 @@ def generated(func: PrimFunc, sizes: Sizes, poisoned: tuple[bool, ...], *, array
 def _generate(
     func: PrimFunc, sizes: Sizes, poisoned: Sequence[bool], *, arrays: bool = True, comments: bool = False
 ) -> Generated:
-    code = Nests(facts_of(func), dict(sizes))
+    special = special_node(func)
+    if special is not None:
+        raise NotGenerated(special[1])
+    code = Threads(func, dict(sizes))
     code.arrays, code.comments = arrays, comments
     written, name = written_buffers(func), code.fresh(func.name)
     with code.level():
@@ -124,13 +128,13 @@ def _generate(
         code.instances.append(Instance(prologue))
         code.stmt(func.body)
     parameters = [
-        f"{code.memories[p].name}_np, {code.memories[p].name}_w" if isinstance(p, Buffer) else code.names[p]
+        f"{code.views[p].memory.name}_np, {code.views[p].memory.name}_w" if isinstance(p, Buffer) else code.names[p]
         for p in func.params
     ]
     lines = [f"def {name}({', '.join(parameters)}):"]
     before = [f"t = cells({code.slots})"] if code.slots else []
     after: list[str] = []
-    for memory in code.memories.values():
+    for memory in code.memories:
         before += _prepare(memory)
         if memory.parameter and memory.written and not memory.arrays and memory.size:
             after.append(f"{memory.name}_np[:] = {memory.name}")

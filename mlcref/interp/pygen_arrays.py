@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlcref import dtype as dt
-from mlcref.interp.pygen_code import Memory, NotGenerated
+from mlcref.interp.pygen_code import Memory, NotGenerated, View
 from mlcref.interp.pygen_scalar import SYMBOLS, constant
 from mlcref.interp.pygen_static import Axis, Linear, Quotient, fits
 from mlcref.interp.pygen_stmt import Statements
@@ -57,6 +57,9 @@ class Arrays(Statements):
                 return self.hoisted(f"np.arange({span}){shape}", self.box_level, axis.var.name)
         return super()._atom(atom)
 
+    def variable(self, var: Var) -> str:
+        return self._atom(var) if any(axis.var is var for axis in self.box) else super().variable(var)
+
     def over_box(self, form: Linear) -> bool:
         """Does the form depend on the axes?"""
         return not form.variables().isdisjoint({axis.var for axis in self.box})
@@ -77,21 +80,25 @@ class Arrays(Statements):
 
     # --- memory ---
 
-    def places(self, memory: Memory, indices: Sequence[Expr], *, guarded: bool) -> tuple[Linear | None, str]:
+    def places(self, view: View, indices: Sequence[Expr], *, guarded: bool) -> tuple[Linear | None, str]:
         """The address of an access: a linear form that is in bounds everywhere, or text of checked addresses."""
-        total, texts = Linear({}), []
+        if not view.inside:
+            raise NotGenerated("a view that leaves its memory, over arrays")
+        total, texts = view.start, []
         forms = [self.known.linear(index) for index in indices]
-        if all(self._bounded(form, n, guarded) for form, n in zip(forms, memory.shape, strict=True)):
-            for form, stride in zip(forms, memory.strides, strict=True):
+        if all(self._bounded(form, n, guarded) for form, n in zip(forms, view.shape, strict=True)):
+            for form, stride in zip(forms, view.strides, strict=True):
                 total = total.plus(form.times(stride)) if form is not None else total
             return total, ""
-        for index, form, extent, stride in zip(indices, forms, memory.shape, memory.strides, strict=True):
+        for index, form, extent, stride in zip(indices, forms, view.shape, view.strides, strict=True):
             if dt.lanes(index.dtype) != 1:
                 raise NotGenerated("a vector access")
             text = self.address(form) if form is not None else self.typed(index, exact=True)
             if not self._bounded(form, extent, guarded):
                 text = f"where_inside({text}, {extent}, {self.guard})" if guarded else f"inside({text}, {extent})"
             texts.append(text if stride == 1 else f"({text}) * {stride}")
+        if view.start.terms or view.start.constant or not texts:
+            texts.append(self.address(view.start))
         return None, " + ".join(texts)
 
     def _bounded(self, form: Linear | None, extent: int, everywhere: bool) -> bool:
@@ -103,10 +110,11 @@ class Arrays(Statements):
 
     def elements(self, e: BufferLoad) -> str:
         """Loaded elements, all of which must have been written."""
-        memory = self.memory(e.buffer)
+        place = self.view(e.buffer)
+        memory = place.memory
         _supported(memory.buffer.type)
         memory.arrays = True
-        form, text = self.places(memory, e.indices, guarded=bool(self.guard))
+        form, text = self.places(place, e.indices, guarded=bool(self.guard))
         mask = ""
         view = self.spread(memory, form, "_np", self.box) if form is not None and not self.compressed else None
         if view is None:
@@ -115,7 +123,7 @@ class Arrays(Statements):
             view, mask = f"{memory.name}_np[{at}]", f"{memory.name}_w_np[{at}]"
         elif memory.checked and form is not None:
             mask = self.spread(memory, form, "_w_np", self.box) or ""
-        if memory.checked and not self.is_initialised(memory, e.indices):
+        if memory.checked and not self.is_initialised(place, e.indices):
             wanted = f"{mask} | ~{self.guard}" if self.guard else mask
             self.refuse_undefined(memory, f"np.all({wanted})")
         return str(view)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mlcref.errors import UnsupportedError
 from mlcref.interp.memory import row_major, span
-from mlcref.interp.placement import Facts
-from mlcref.interp.pygen_static import Known, Linear, Quotient
+from mlcref.interp.placement import facts_of
+from mlcref.interp.pygen_static import ZERO, Known, Linear, Quotient
 from mlcref.ir.buffer import Buffer
 from mlcref.ir.expr import Expr, Var
+from mlcref.ir.function import PrimFunc
 
 Lines: TypeAlias = list[Any]
 """Strings, lists of the same depth, and :class:`Indented` parts."""
@@ -53,14 +54,13 @@ class Level:
     names: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Memory:
-    """The storage of a buffer: its names in the program, its layout, and what must be tracked about it."""
+    """The storage of a buffer: its names in the program, its size, and what must be tracked about it."""
 
     buffer: Buffer
     name: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    size: int
     parameter: bool
     checked: bool
     """May an element be undefined? Then loads look at the mask of written elements."""
@@ -71,13 +71,30 @@ class Memory:
     """Does any load look at the mask?"""
     place: tuple[int, int] = (0, 0)
     """Loops and branches around the place where it starts undefined."""
-    loops: list[str] = field(default_factory=list)
-    """Parallel loops that track who uses its elements when the program runs."""
+    forks: list[Users] = field(default_factory=list)
+    """Who tracks the use of its elements when the program runs: parallel loops, and threads."""
+    per_thread: bool = False
+    """Does each thread have a part of its own?"""
 
-    @property
-    def size(self) -> int:
-        """Number of elements, counted from the first to the last."""
-        return span(self.shape, self.strides)
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Where the elements of a buffer are: ``(i, j)`` at ``start + i * strides[0] + j * strides[1]`` of a memory."""
+
+    memory: Memory
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    start: Linear = ZERO
+    inside: bool = True
+    """Are all elements in the memory?"""
+
+
+@dataclass(frozen=True, eq=False)
+class Users:
+    """The name of an object that tracks users; threads may write the same bits to one element."""
+
+    name: str
+    threads: bool
 
 
 class NotGenerated(UnsupportedError):
@@ -87,14 +104,15 @@ class NotGenerated(UnsupportedError):
 class Code:
     """The state of generation that scalar and numpy statements share."""
 
-    def __init__(self, facts: Facts, sizes: dict[Var, int]) -> None:
-        self.facts = facts
+    def __init__(self, func: PrimFunc, sizes: dict[Var, int]) -> None:
+        self.func, self.facts = func, facts_of(func)
         self.body: Lines = []
         self.levels: list[Level] = []
         self.depth: dict[Var, int] = {}
         self.known = Known(forms={var: Linear({}, value) for var, value in sizes.items()})
         self.names: dict[Var, str] = {}
-        self.memories: dict[Buffer, Memory] = {}
+        self.memories: list[Memory] = []
+        self.views: dict[Buffer, View] = {}
         self.namespace: dict[str, Any] = {}
         self.taken: dict[str, int] = {"t": 0, "np": 0}
         self.slots = self.slot = 0
@@ -240,35 +258,52 @@ class Code:
             raise NotGenerated("an extent that is not constant where it is needed")
         return form.constant
 
+    def layout(self, buffer: Buffer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shape and strides of a buffer, in elements."""
+        shape = tuple(self.constant(extent) for extent in buffer.shape)
+        return shape, tuple(self.constant(stride) for stride in buffer.strides) or row_major(shape)
+
     def declare(self, buffer: Buffer, *, parameter: bool, checked: bool) -> Memory:
         """Storage for a buffer."""
-        if buffer in self.memories:
-            return self.memories[buffer]
-        shape = tuple(self.constant(extent) for extent in buffer.shape)
-        strides = tuple(self.constant(stride) for stride in buffer.strides) or row_major(shape)
+        if buffer in self.views:
+            return self.views[buffer].memory
+        shape, strides = self.layout(buffer)
         if parameter and buffer.strides:
             raise NotGenerated("a parameter with declared strides")
-        if min(shape, default=0) < 0 or min(strides, default=0) < 0 or math.prod(shape) > 1 << 28:
+        memory = self.new_memory(buffer, shape, strides, parameter=parameter, checked=checked)
+        self.views[buffer] = View(memory, shape, strides)
+        return memory
+
+    def new_memory(
+        self, buffer: Buffer, shape: Sequence[int], strides: Sequence[int], *, parameter: bool = False,
+        checked: bool = True, copies: int = 1,
+    ) -> Memory:  # fmt: skip
+        """Storage for elements of this shape, ``copies`` times."""
+        if min(shape, default=0) < 0 or min(strides, default=0) < 0 or math.prod(shape) * copies > 1 << 28:
             raise NotGenerated("a buffer of this shape")
         suffixes = ("_np", "_w", "_zero", "_w_np", "_one")
         name = self.fresh(buffer.name)
         while any(name + suffix in self.taken for suffix in suffixes):
             name = self.fresh(buffer.name)
         self.taken.update(dict.fromkeys((name + suffix for suffix in suffixes), 0))
-        memory = Memory(buffer, name, shape, strides, parameter, checked)
-        self.memories[buffer] = memory
+        memory = Memory(buffer, name, span(shape, strides) * copies, parameter, checked)
+        self.memories.append(memory)
         return memory
 
-    def memory(self, buffer: Buffer) -> Memory:
-        """The storage of a buffer in use."""
-        found = self.memories.get(buffer)
+    def find_view(self, buffer: Buffer) -> View | None:
+        """Where the elements of a buffer are; None where it has no memory yet."""
+        return self.views.get(buffer)
+
+    def view(self, buffer: Buffer) -> View:
+        """Where the elements of a buffer in use are."""
+        found = self.find_view(buffer)
         if found is None:
-            raise NotGenerated(f"{buffer.name} is another name for memory, or has none here")
+            raise NotGenerated(f"{buffer.name} has no memory here")
         return found
 
 
 _RESERVED = {"range", "float", "set", "memoryview", "bytearray", "bytes", "np", "t", "view", "inside", "where_inside",
-             "truncate", "ordered", "cells", "doubt", "Doubt", "Users", "INF", "NAN"}  # fmt: skip
+             "truncate", "ordered", "cells", "doubt", "Doubt", "Users", "Threads", "INF", "NAN", "len"}  # fmt: skip
 
 
 def _term(atom: str, coefficient: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from mlcref import dtype as dt
 from mlcref.interp.numeric import binary as operation
 from mlcref.interp.numeric import converter, intrinsic
-from mlcref.interp.pygen_code import Code, Memory, NotGenerated
+from mlcref.interp.pygen_code import Code, Memory, NotGenerated, View
 from mlcref.interp.pygen_static import Linear, fits, same
 from mlcref.ir.buffer import BufferLoad
 from mlcref.ir.compound import Let, Select
@@ -216,39 +216,40 @@ class Scalars(Code):
 
     def load(self, e: BufferLoad) -> str:
         """An element, which must have been written."""
-        memory = self.memory(e.buffer)
+        view = self.view(e.buffer)
+        memory = view.memory
         for held, name in self.accumulators:
             if held is memory:
                 return name
-        checked = memory.checked and not self.is_initialised(memory, e.indices)
-        address = self.locate(memory, e.indices, keep=checked or bool(memory.loops))
+        checked = memory.checked and not self.is_initialised(view, e.indices)
+        address = self.locate(view, e.indices, keep=checked or bool(memory.forks))
         if checked:
             self.refuse_undefined(memory, f"{memory.name}_w[{address}]")
-        for tags in memory.loops:
-            self.line(f"{tags}.read({address})")
+        for users in memory.forks:
+            self.line(f"{users.name}.read({address})")
         return f"{memory.name}[{address}]"
 
-    def is_initialised(self, memory: Memory, indices: Sequence[Expr]) -> bool:
+    def is_initialised(self, view: View, indices: Sequence[Expr]) -> bool:
         """Is this the element that the init has written?"""
-        if self.initialised is None or self.initialised[0] is not memory:
+        if self.initialised is None or self.initialised[0] is not view.memory:
             return False
-        form = self.flat(memory, indices)
+        form = self.flat(view, indices)
         return form is not None and same(form, self.initialised[1])
 
-    def flat(self, memory: Memory, indices: Sequence[Expr]) -> Linear | None:
+    def flat(self, view: View, indices: Sequence[Expr]) -> Linear | None:
         """The address as a linear form, when each index is one; nothing is checked."""
-        total = Linear({})
-        for index, stride in zip(indices, memory.strides, strict=True):
+        total = view.start
+        for index, stride in zip(indices, view.strides, strict=True):
             form = self.known.linear(index)
             if form is None:
                 return None
             total = total.plus(form.times(stride))
         return total
 
-    def locate(self, memory: Memory, indices: Sequence[Expr], *, keep: bool = False) -> str:
+    def locate(self, view: View, indices: Sequence[Expr], *, keep: bool = False) -> str:
         """The address of an element; indices that may be out of bounds are checked."""
-        total, others = Linear({}), []
-        for index, extent, stride in zip(indices, memory.shape, memory.strides, strict=True):
+        total, others = view.start, []
+        for index, extent, stride in zip(indices, view.shape, view.strides, strict=True):
             if dt.lanes(index.dtype) != 1:
                 raise NotGenerated("a vector access")
             form = self.known.linear(index)
@@ -261,10 +262,14 @@ class Scalars(Code):
             else:
                 others.append(text if stride == 1 else f"{text} * {stride}")
         if not others:
-            return self.address(total, keep=keep)
-        start = self.address(total)
-        text = " + ".join([*others, start] if start != "0" else others)
-        return self.named(text, "at") if keep else text
+            text = self.address(total, keep=keep or not view.inside)
+        else:
+            start = self.address(total)
+            text = " + ".join([*others, start] if start != "0" else others)
+            text = self.named(text, "at") if keep or not view.inside else text
+        if not view.inside:
+            self.refuse_unless(f"0 <= {text} < {view.memory.size}")
+        return text
 
 
 def constant(value: Any) -> str:

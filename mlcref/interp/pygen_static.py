@@ -71,6 +71,9 @@ class Linear:
         return found
 
 
+ZERO = Linear({})
+
+
 def same(a: Linear, b: Linear) -> bool:
     """Are the two equal for all values of their atoms?"""
     return a.constant == b.constant and a.key == b.key
@@ -315,26 +318,55 @@ def grows_from(form: Linear, loops: Sequence[Axis], start: int) -> bool:
     return alone and all(atom in known for atom in form.terms) and first == start
 
 
-def parts_disjoint(var: Var, extent: int, forms: Sequence[Linear | None], known: Known, inner: set[Var]) -> bool:
-    """Do different values of the loop variable ``var`` make the forms reach disjoint sets? ``inner`` are the variables
-    bound inside of the loop."""
-    if extent <= 1:
-        return True
-    stride = 0
-    outer: frozenset[tuple[int, int]] | None = None
-    low, high = INFINITE, -INFINITE
-    for form in forms:
-        if form is None:
-            return False
-        coefficient = form.terms.get(var, 0)
-        inside = {a: c for a, c in form.terms.items() if not isinstance(a, Quotient) and a in inner}
-        outside = {a: c for a, c in form.terms.items() if a is not var and a not in inside}
-        mixed = any(isinstance(a, Quotient) and not a.form.variables().isdisjoint({var, *inner}) for a in outside)
-        key = Linear(outside).key
-        if mixed or not coefficient or (stride and coefficient != stride) or (outer is not None and key != outer):
-            return False
-        stride, outer = coefficient, key
-        reach = known.range_of(Linear(inside, form.constant))
-        low, high = min(low, reach[0]), max(high, reach[1])
-    return high - low < abs(stride) or not forms
+def digits_apart(
+    axes: Sequence[Axis], forms: Sequence[Linear | None], known: Known, inner: set[Var]
+) -> bool:
+    """Do different points of ``axes`` make the forms reach disjoint sets? ``inner`` are the variables bound inside.
 
+    Proven where an address is a mixed-radix number of which the axes are digits: a digit for each coefficient, as wide
+    as all forms together reach; only below the first axis may the others overlap.
+    """
+    fork = {axis.var: axis.extent for axis in axes if axis.extent > 1}
+    digits: list[dict[int, Interval]] = []
+    shared: tuple[dict[Var, int], frozenset[tuple[int, int]]] | None = None
+    for form in forms:
+        found = _digits(form, fork, known, inner) if form is not None else None
+        if found is None or (shared is not None and shared != found[0]):
+            return False
+        shared = found[0]
+        digits.append(found[1])
+    if shared is None or not fork:
+        return True
+    places = [(abs(coefficient), True, fork[var] - 1) for var, coefficient in shared[0].items()]
+    for coefficient in {c for one in digits for c in one}:
+        ranges = [one.get(coefficient, (0, 0)) for one in digits]
+        places.append((coefficient, False, max(high for _, high in ranges) - min(low for low, _ in ranges)))
+    reach, told = 0, False
+    for coefficient, is_axis, span in sorted(place for place in places if place[2]):
+        told = told or is_axis
+        if told and coefficient <= reach:
+            return False
+        reach += coefficient * span
+    return True
+
+
+def _digits(
+    form: Linear, fork: Mapping[Var, int], known: Known, inner: set[Var]
+) -> tuple[tuple[dict[Var, int], frozenset[tuple[int, int]]], dict[int, Interval]] | None:
+    """The coefficients of the axes and what is the same for all of them, and the range of each other digit."""
+    own: dict[Var, int] = {}
+    outer: dict[Atom, int] = {}
+    digits: dict[int, Interval] = {1: (form.constant, form.constant)}
+    for atom, coefficient in form.terms.items():
+        variables = atom.form.variables() if isinstance(atom, Quotient) else {atom}
+        if not variables.isdisjoint(fork):
+            if isinstance(atom, Quotient):
+                return None
+            own[atom] = coefficient
+        elif variables.isdisjoint(inner):
+            outer[atom] = coefficient
+        else:
+            low, high = known.range_of(Linear({atom: 1 if coefficient > 0 else -1}))
+            a, b = digits.get(abs(coefficient), (0, 0))
+            digits[abs(coefficient)] = a + low, b + high
+    return ((own, Linear(outer).key), digits) if len(own) == len(fork) else None

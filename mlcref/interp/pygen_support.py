@@ -73,10 +73,10 @@ class Users:
     """Who uses the elements of a memory during one run of a loop without order: the dynamic form of rule loop.race."""
 
     def __init__(self) -> None:
-        self.writers: dict[int, int] = {}
-        self.readers: dict[int, int | None] = {}
-        self.now = 0
-        """The iteration that runs."""
+        self.writers: dict[int, Any] = {}
+        self.readers: dict[int, Any] = {}
+        self.now: Any = 0
+        """The iteration that runs: anything but None."""
 
     def read(self, at: int) -> None:
         """An element is read; another iteration must not have written it."""
@@ -88,6 +88,18 @@ class Users:
     def write(self, at: int) -> None:
         """An element is written; no other iteration may have used it."""
         if self.writers.get(at, self.now) != self.now or self.readers.get(at, self.now) != self.now:
+            raise Doubt
+        self.writers[at] = self.now
+
+
+class Threads(Users):
+    """Who uses the elements of a memory during one phase, or one grid: two threads may write the same bits (rule
+    thread.race)."""
+
+    def write(self, at: int, old: Any = None, new: Any = None) -> None:
+        """An element is written; another thread may have written the same bits, and nothing else."""
+        other = self.writers.get(at, self.now) != self.now and not (type(old) is type(new) and repr(old) == repr(new))
+        if other or self.readers.get(at, self.now) != self.now:
             raise Doubt
         self.writers[at] = self.now
 
@@ -159,6 +171,6 @@ def array_function(name: str, operand: str, result: str) -> Callable[..., Any]:
 NAMES: dict[str, Any] = {
     "np": np, "Doubt": Doubt, "doubt": doubt, "cells": cells, "view": view, "inside": inside,
     "where_inside": where_inside, "truncate": truncate, "ordered": ordered,
-    "Users": Users, "INF": float("inf"), "NAN": float("nan"),
+    "Users": Users, "Threads": Threads, "INF": float("inf"), "NAN": float("nan"),
 }  # fmt: skip
 """What generated source may name."""

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from mlcref.interp.placement import is_thread
 from mlcref.interp.pygen_arrays import Arrays
-from mlcref.interp.pygen_code import Memory, NotGenerated
-from mlcref.interp.pygen_races import disjoint_iterations
+from mlcref.interp.pygen_blocks import Bound, axis_of
+from mlcref.interp.pygen_code import Memory, NotGenerated, View
 from mlcref.interp.pygen_static import Axis, Linear, holds, injective, same
-from mlcref.interp.pygen_stmt import Bound, axis_of
 from mlcref.ir.buffer import BufferLoad
 from mlcref.ir.expr import Add, Binary, Const, Expr, Max, Min, Mul, Sub
 from mlcref.ir.stmt import BlockRealize, BufferStore, For, IfThenElse, Stmt
@@ -66,13 +66,11 @@ class Nests(Arrays):
         inner: Stmt = stmt
         while isinstance(inner, For):
             axis = axis_of(inner, self.known)
-            if axis is None or axis.extent < 1 or inner.kind == "thread_binding":
+            if axis is None or axis.extent < 1 or is_thread(inner):
                 return None
             if inner is not stmt:
                 self.known.ranges[inner.loop_var] = (axis.start, axis.start + axis.extent - 1)
-                if inner.kind in ("parallel", "vectorized") and disjoint_iterations(
-                    inner, axis, self.known, self.memories, self.facts
-                ):
+                if inner.kind in ("parallel", "vectorized") and self.conflicts(inner, axis):
                     return None
             loops.append(inner)
             axes.append(axis)
@@ -104,7 +102,7 @@ class Nests(Arrays):
         if init is not None and bound.reduced:
             around = self.instances[-1].loops
             around.extend(axes)
-            proven = self.proven_order(realize, bound)
+            proven = self.proven_order(bound, [c for c in realize.predicate if holds(c, self.known) is not True])
             del around[len(around) - len(axes) :]
             if not proven:
                 return None
@@ -116,10 +114,11 @@ class Nests(Arrays):
             return None
         if nest.realize is not None and nest.bound is not None:
             self.with_forms(nest.realize.block, nest.bound)
-        memory = self.memories.get(nest.store.buffer)
-        target = self.flat(memory, nest.store.indices) if memory is not None else None
-        if memory is None or target is None or not self.self_contained(nest, memory, target):
+        view = self.find_view(nest.store.buffer)
+        target = self.flat(view, nest.store.indices) if view is not None else None
+        if view is None or target is None or not view.inside or not self.self_contained(nest, view, target):
             return None
+        memory = view.memory
         spatial = [axis for axis in nest.axes if axis.var in target.terms]
         whole = math.prod(axis.extent for axis in spatial) == memory.size and injective(target, spatial)
         return memory if whole and all(holds(c, self.known) for c in nest.conditions) else None
@@ -130,16 +129,16 @@ class Nests(Arrays):
         """Choose the loops that become axes, and generate."""
         if nest.realize is not None and nest.bound is not None:
             self.with_forms(nest.realize.block, nest.bound)
-        memory = self.memory(nest.store.buffer)
-        target = self.flat(memory, nest.store.indices)
-        if target is None or not self.self_contained(nest, memory, target):
+        view = self.view(nest.store.buffer)
+        memory, target = view.memory, self.flat(view, nest.store.indices)
+        if target is None or not view.inside or not self.self_contained(nest, view, target):
             return False
         spatial = [axis for axis in nest.axes if axis.var in target.terms]
         ordered = [axis for axis in nest.axes if axis.var not in target.terms]
         if not injective(target, spatial):
             return False
         count, steps = (math.prod(axis.extent for axis in axes) for axes in (spatial, ordered))
-        if steps >= 4 and count <= 1024 and self.reducible(nest, memory) and steps * count <= _MOST:
+        if steps >= 4 and count <= 1024 and self.reducible(nest, view, ordered) and steps * count <= _MOST:
             self.reduction(nest, memory, target, spatial, ordered)
             return True
         outer: list[Axis] = []
@@ -151,38 +150,38 @@ class Nests(Arrays):
         self.plain_nest(nest, memory, target, spatial, outer + ordered)
         return True
 
-    def self_contained(self, nest: Nest, memory: Memory, target: Linear) -> bool:
+    def self_contained(self, nest: Nest, view: View, target: Linear) -> bool:
         """Does each point use no element of the stored buffer but its own?"""
         parts: list[Any] = [nest.store, *nest.conditions, *([nest.init] if nest.init is not None else [])]
         if nest.init is not None:
-            form = self.flat(memory, nest.init.indices)
+            form = self.flat(view, nest.init.indices)
             if form is None or not same(form, target):
                 return False
         for part in parts:
             for node in walk(part):
-                if type(node) is BufferLoad and node.buffer is nest.store.buffer:
-                    form = self.flat(memory, node.indices)
+                if type(node) is BufferLoad and self.uses(node, view.memory):
+                    form = self.flat(self.view(node.buffer), node.indices)
                     if form is None or not same(form, target) or part is not nest.store:
                         return False
         return True
 
-    def reducible(self, nest: Nest, memory: Memory) -> bool:
-        """Is the nest a reduction whose steps numpy can chain?"""
+    def reducible(self, nest: Nest, view: View, ordered: list[Axis]) -> bool:
+        """Is the nest a reduction whose steps, over ``ordered``, numpy can chain?"""
         value = nest.store.value
         if type(value) not in _ORDERED or not isinstance(value, Binary) or not isinstance(value.a, BufferLoad):
             return False
         if value.a.buffer is not nest.store.buffer:
             return False
-        if any(type(node) is BufferLoad and node.buffer is nest.store.buffer for node in walk(value.b)):
+        if any(type(node) is BufferLoad and self.uses(node, view.memory) for node in walk(value.b)):
             return False
-        if nest.init is not None and not isinstance(nest.init.value, Const):
+        if nest.init is not None and not (isinstance(nest.init.value, Const) and starts_once(nest.bound, ordered)):
             return False
         if nest.bound is not None:
             for form, (low, high) in zip(nest.bound.forms, nest.bound.domains, strict=True):
                 least, most = self.known.range_of(form) if form is not None else (low - 1, high)
                 if least < low or most >= high:
                     return False
-        return all(holds(condition, self.known) for condition in nest.conditions) and self.in_bounds(memory, nest.store)
+        return all(holds(condition, self.known) for condition in nest.conditions) and self.in_bounds(view, nest.store)
 
     def reduction(
         self, nest: Nest, memory: Memory, target: Linear, spatial: list[Axis], ordered: list[Axis]
@@ -196,18 +195,41 @@ class Nests(Arrays):
             memory.arrays = memory.written = True
             result = self.spread(memory, target, "_np", spatial)
             mask = self.spread(memory, target, "_w_np", spatial)
-            if nest.init is not None:
-                start = self.typed(nest.init.value)
-            else:
-                if memory.checked:
-                    self.refuse_undefined(memory, f"np.all({mask})")
-                start = str(result)
+            if result is None or mask is None:
+                raise NotGenerated("a reduction to elements that are no view")
+            start = self.first_values(nest, memory, result, mask)
             steps = self.typed(value.b)
             shape = (*(axis.extent for axis in spatial), math.prod(axis.extent for axis in ordered))
             steps = f"np.broadcast_to({steps}, {self.shape}).reshape({', '.join(map(str, shape))})"
             self.line(f'{result}[...] = ordered("{_ORDERED[type(value)]}", {start}, {steps})')
             self.note_written(memory, f"{mask}[...] = 1")
         self.box = []
+
+    def first_values(self, nest: Nest, memory: Memory, result: str, mask: str) -> str:
+        """What a reduction starts from: its init, in the nest at which the reduction starts, or what was there."""
+        begins, bound = [], nest.bound
+        for i in bound.reduced if nest.init is not None and bound is not None else ():
+            assert bound is not None
+            form, starts = bound.forms[i], {axis.var: axis.start for axis in nest.axes}
+            assert form is not None
+            outer = Linear({a: c for a, c in form.terms.items() if a not in starts})
+            if outer.terms:
+                reached = form.constant + sum(c * starts[a] for a, c in form.terms.items() if a in starts)
+                begins.append(f"{self.address(outer)} == {bound.domains[i][0] - reached}")
+        if nest.init is not None and not begins:
+            return self.typed(nest.init.value)
+        if nest.init is None:
+            if memory.checked:
+                self.refuse_undefined(memory, f"np.all({mask})")
+            return result
+        start = self.fresh("start")
+        with self.indented(f"if {' and '.join(begins)}:"):
+            self.line(f"{start} = {self.typed(nest.init.value)}")
+        with self.indented("else:"):
+            if memory.checked:
+                self.refuse_undefined(memory, f"np.all({mask})")
+            self.line(f"{start} = {result}")
+        return start
 
     def plain_nest(
         self, nest: Nest, memory: Memory, target: Linear, spatial: list[Axis], around: list[Axis]
@@ -286,7 +308,7 @@ class Nests(Arrays):
     def put_all(self, store: BufferStore, memory: Memory, target: Linear) -> None:
         """Store all elements at once."""
         value = self.typed(store.value)
-        form, text = self.places(memory, store.indices, guarded=False)
+        form, text = self.places(self.view(store.buffer), store.indices, guarded=False)
         view = None if self.compressed or form is None else self.spread(memory, target, "_np", self.box)
         if view is not None:
             self.line(f"{view}[...] = {value}")
@@ -295,3 +317,10 @@ class Nests(Arrays):
         at = self.named(self.address(form) if form is not None else text, "at")
         self.line(f"{memory.name}_np[{at}] = {value}")
         self.note_written(memory, f"{memory.name}_w_np[{at}] = 1")
+
+
+def starts_once(bound: Bound | None, ordered: list[Axis]) -> bool:
+    """Does the init run at the first point of ``ordered`` alone? Not where one of the loops computes the sum again."""
+    forms = [bound.forms[i] for i in bound.reduced] if bound is not None else []
+    reducing = {var for form in forms if form is not None for var in form.variables()}
+    return all(axis.var in reducing or axis.extent == 1 for axis in ordered)

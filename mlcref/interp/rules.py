@@ -15,6 +15,8 @@ RULES: dict[str, str] = {
     "value.cast": MEANINGLESS,
     "value.intrinsic": DEFINES,
     "value.bits": DEFINES,
+    "value.shuffle": DEFINES,
+    "value.pointer": DEFINES,
     "value.minmax": DEFINES,
     "value.lazy": DEFINES,
     "value.index": MEANINGLESS,
@@ -35,6 +37,7 @@ RULES: dict[str, str] = {
     "loop.order": DEFINES,
     "loop.race": MEANINGLESS,
     "loop.vector": DEFINES,
+    "loop.step": MEANINGLESS,
     "thread.phase": DEFINES,
     "thread.race": MEANINGLESS,
     "thread.extent": MEANINGLESS,
@@ -44,6 +47,7 @@ RULES: dict[str, str] = {
     "thread.allreduce": DEFINES,
     "stmt.assert": MEANINGLESS,
     "stmt.assume": MEANINGLESS,
+    "stmt.return": DEFINES,
     "call.count": MEANINGLESS,
     "call.type": MEANINGLESS,
     "call.dtype": MEANINGLESS,
@@ -54,6 +58,7 @@ RULES: dict[str, str] = {
     "call.readonly": MEANINGLESS,
     "call.alias": MEANINGLESS,
     "call.host": MEANINGLESS,
+    "call.function": MEANINGLESS,
 }
 """Severity by rule: ``meaningless`` stops the run, ``signature`` is a finding, ``defines`` says what happens and
 refuses nothing."""

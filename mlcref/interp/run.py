@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +38,10 @@ def execute(
     watchers: Sequence[Watcher] = (),
     max_statements: int | None = None,
     engine: str = "auto",
+    functions: Mapping[str, PrimFunc] | None = None,
 ) -> Binding:
     """Run ``func`` and return its memory; ``args`` stay as they are. What :func:`interpret` and the verdicts are made
-    of. Only the machine has watchers and other arithmetics.
+    of. Only the machine has watchers and other arithmetics. ``functions`` are those that ``func`` may call.
 
     Raises as :func:`interpret` does, except that outputs may be undefined.
     """
@@ -57,7 +58,7 @@ def execute(
         if done is not None:
             return done
     binding = bind(func, args, poison, lambda e, env: Evaluator(func, dict(env), {}).integer(e))
-    watching = [RaceCheck()] if facts_of(func).forks else []
+    watching = [RaceCheck()] if any(facts_of(f).forks for f in (func, *(functions or {}).values())) else []
     views: dict[Buffer, Any] = {slot.param: slot.view for slot in binding.slots}
     machine = LaneMachine(
         func,
@@ -67,9 +68,10 @@ def execute(
         watchers=[*watching, *watchers],
         block_watchers=[w for w in watchers if isinstance(w, SignatureCheck)],
         max_statements=max_statements,
+        functions=functions,
     )
     try:
-        machine.run(func.body)
+        binding.result = machine.execute()
     except RecursionError:
         raise UnsupportedError(f"{func.name} nests its expressions or statements too deeply for the oracle") from None
     return binding
@@ -83,8 +85,9 @@ def interpret(
     checks: str = "meaning",
     max_statements: int | None = None,
     engine: str = "auto",
-) -> None:
-    """Run a tensor program as ``docs/semantics.md`` defines it, and write its results into the arguments.
+) -> Any:
+    """Run a tensor program as ``docs/semantics.md`` defines it, and write its results into the arguments. Gives the
+    value that the function returns, None where it returns none.
 
     ``args`` are one array per buffer parameter (numpy, of the parameter's dtype and shape, with any strides; or an
     object that shows its memory to numpy) and one number per scalar parameter. ``poison`` names parameters that start
@@ -113,7 +116,8 @@ def interpret(
     if checks not in ("meaning", "signature"):
         raise ValueError(f'checks is "meaning" or "signature", not {checks!r}')
     signature = [SignatureCheck(stop=True)] if checks == "signature" else []
-    binding = execute(func, args, poison=poison, watchers=signature, max_statements=max_statements, engine=engine)
+    binding = execute(func, args, poison=poison, watchers=signature, max_statements=max_statements, engine=engine,
+                      functions=callable_from(program))  # fmt: skip
     for check in signature:
         check.uncovered(func, binding)
     for slot in binding.slots:
@@ -124,6 +128,12 @@ def interpret(
             storage.write_back(slot)
         else:
             slot.write_back()
+    return binding.result
+
+
+def callable_from(program: PrimFunc | IRModule) -> Mapping[str, PrimFunc]:
+    """The functions that a program may call: those of its module."""
+    return {} if isinstance(program, PrimFunc) else program.prim_funcs()
 
 
 def select(program: PrimFunc | IRModule, entry: str) -> PrimFunc:
@@ -188,7 +198,7 @@ def findings(
     """
     func = select(program, entry)
     check = SignatureCheck()
-    binding = execute(func, args, poison=poison, watchers=[check])
+    binding = execute(func, args, poison=poison, watchers=[check], functions=callable_from(program))
     check.uncovered(func, binding)
     for slot in binding.slots:
         check_output(func, slot)
@@ -250,5 +260,5 @@ def record_accesses(
     """
     recorder = _Recorder(limit)
     with suppress(_Enough):
-        execute(select(program, entry), args, poison=poison, watchers=[recorder])
+        execute(select(program, entry), args, poison=poison, watchers=[recorder], functions=callable_from(program))
     return recorder.accesses

@@ -2,7 +2,7 @@
 
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, replace
 from mlcref.ir.buffer import Buffer, BufferLoad, Range, load
-from mlcref.ir.compound import CommReducer, Let, Ramp, Select, conjunction, conjuncts
+from mlcref.ir.compound import CommReducer, Let, Ramp, Select, Shuffle, conjunction, conjuncts
 from mlcref.ir.equal import assert_structural_equal, first_difference, structural_equal
 from mlcref.ir.expr import (
     EQ,
@@ -38,6 +38,7 @@ from mlcref.ir.expr import (
     cast,
     const,
 )
+from mlcref.ir.features import refuse_unscheduled, special_node
 from mlcref.ir.fresh import fresh
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
 from mlcref.ir.index import Index, index, replace_at, replace_block
@@ -61,6 +62,7 @@ from mlcref.ir.stmt import (
     IterVar,
     LetStmt,
     MatchBufferRegion,
+    Return,
     SeqStmt,
     Stmt,
     Token,
@@ -95,11 +97,11 @@ __all__ = [
     "Compare", "Const", "Continue", "DeclBuffer", "Div", "EQ", "Evaluate", "Expr", "ExprLike", "FloorDiv", "FloorMod",
     "For", "GE", "GT", "GlobalVar", "INTRINSICS", "IRModule", "IfThenElse", "Index", "Intrinsic", "IterVar", "LE",
     "LT", "Let", "LetStmt", "MatchBufferRegion", "Max", "Min", "Mod", "Mul", "NE", "NO_ATTRS", "Node", "Not", "Or",
-    "PrimFunc", "Ramp", "Range", "Select", "SeqStmt", "Stmt", "StringImm", "Sub", "Target", "Token", "Var", "While",
-    "any_node", "as_expr", "as_module", "assert_structural_equal", "binary", "blocks_in", "buffers_used", "call",
-    "cast", "children", "children_of", "conjunction", "conjuncts", "const", "constant", "first_difference", "fresh",
-    "get_global_func", "index", "list_global_func_names", "load", "loads", "loop", "make_block", "map_children",
-    "register_global_func", "remove_global_func", "replace", "replace_at", "replace_block", "replace_buffers",
-    "rewrite", "seq", "store", "structural_equal", "substitute", "substitute_buffer", "unique_name", "variables",
-    "walk", "wellformed",
+    "PrimFunc", "Ramp", "Range", "Return", "Select", "SeqStmt", "Shuffle", "Stmt", "StringImm", "Sub", "Target",
+    "Token", "Var", "While", "any_node", "as_expr", "as_module", "assert_structural_equal", "binary", "blocks_in",
+    "buffers_used", "call", "cast", "children", "children_of", "conjunction", "conjuncts", "const", "constant",
+    "first_difference", "fresh", "get_global_func", "index", "list_global_func_names", "load", "loads", "loop",
+    "make_block", "map_children", "register_global_func", "remove_global_func", "replace", "replace_at",
+    "replace_block", "replace_buffers", "refuse_unscheduled", "rewrite", "seq", "special_node", "store",
+    "structural_equal", "substitute", "substitute_buffer", "unique_name", "variables", "walk", "wellformed",
 ]  # fmt: skip

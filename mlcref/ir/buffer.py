@@ -24,7 +24,8 @@ class Buffer(Node):
     """A tensor in memory: what an index means and where it lives. Identity is the object; aliases share ``data``.
 
     ``shape`` counts elements per dimension, ``strides`` (empty: row-major) elements between neighbours, ``elem_offset``
-    elements before the first. ``scope`` is "global", "shared", "local" or a scope with a suffix such as
+    elements before the first. ``offset_factor`` promises that the offset is a multiple of it; 0 says nothing about the
+    offset. ``scope`` is "global", "shared", "local" or a scope with a suffix such as
     "global.accumulator".
     """
 
@@ -36,7 +37,7 @@ class Buffer(Node):
     elem_offset: Expr | None = None
     data: Var | None = None
     align: int = 64
-    offset_factor: int = 1
+    offset_factor: int = 0
 
     @property
     def dtype(self) -> str:

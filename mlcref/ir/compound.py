@@ -51,6 +51,20 @@ class Ramp(Expr):
 
 
 @node
+class Shuffle(Expr):
+    """The lanes of ``vectors``, one vector after the other, picked by ``indices``: a scalar for one index, else a
+    vector.
+    """
+
+    vectors: tuple[Expr, ...]
+    indices: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:
+        return dt.parse(self.vectors[0].dtype).with_lanes(len(self.indices))
+
+
+@node
 class CommReducer(Expr):
     """A commutative reduction of tuples: ``result`` of the operands ``lhs`` and ``rhs``, with its ``identity``. The
     value of the attribute "reduce_scope" around ``T.tvm_thread_allreduce``.

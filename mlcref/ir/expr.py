@@ -8,117 +8,16 @@ value.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
-from mlcref.ir.base import Node, Value, node, plain
+from mlcref.ir.base import Value, node, plain
+from mlcref.ir.operators import BUILD
+from mlcref.ir.operators import Expr as Expr
+from mlcref.ir.operators import ExprLike as ExprLike
 from mlcref.rounding import rounder
-
-ExprLike = Any
-"""An expression, or a Python number that becomes a constant."""
-
-
-class Expr(Node):
-    """Base of expressions. ``dtype`` is the type of the value."""
-
-    __slots__ = ()
-
-    @property
-    def dtype(self) -> str:
-        """Data type of the value, as a string."""
-        raise NotImplementedError
-
-    def astype(self, dtype: str) -> Expr:
-        """This value converted to ``dtype``."""
-        return cast(dtype, self)
-
-    def __add__(self, other: ExprLike) -> Expr:
-        return binary(Add, self, other)
-
-    def __radd__(self, other: ExprLike) -> Expr:
-        return binary(Add, other, self)
-
-    def __sub__(self, other: ExprLike) -> Expr:
-        return binary(Sub, self, other)
-
-    def __rsub__(self, other: ExprLike) -> Expr:
-        return binary(Sub, other, self)
-
-    def __mul__(self, other: ExprLike) -> Expr:
-        return binary(Mul, self, other)
-
-    def __rmul__(self, other: ExprLike) -> Expr:
-        return binary(Mul, other, self)
-
-    def __truediv__(self, other: ExprLike) -> Expr:
-        return divide(self, other)
-
-    def __rtruediv__(self, other: ExprLike) -> Expr:
-        return divide(other, self)
-
-    def __floordiv__(self, other: ExprLike) -> Expr:
-        return binary(FloorDiv, self, other)
-
-    def __rfloordiv__(self, other: ExprLike) -> Expr:
-        return binary(FloorDiv, other, self)
-
-    def __mod__(self, other: ExprLike) -> Expr:
-        return binary(FloorMod, self, other)
-
-    def __rmod__(self, other: ExprLike) -> Expr:
-        return binary(FloorMod, other, self)
-
-    def __neg__(self) -> Expr:
-        return negate(self)
-
-    def __lt__(self, other: ExprLike) -> Expr:
-        return binary(LT, self, other)
-
-    def __le__(self, other: ExprLike) -> Expr:
-        return binary(LE, self, other)
-
-    def __gt__(self, other: ExprLike) -> Expr:
-        return binary(GT, self, other)
-
-    def __ge__(self, other: ExprLike) -> Expr:
-        return binary(GE, self, other)
-
-    def __eq__(self, other: object) -> Any:
-        if not isinstance(other, Expr | int | float):
-            return NotImplemented
-        return binary(EQ, self, other)
-
-    def __ne__(self, other: object) -> Any:
-        if not isinstance(other, Expr | int | float):
-            return NotImplemented
-        return binary(NE, self, other)
-
-    __hash__ = object.__hash__
-
-    def __lshift__(self, other: ExprLike) -> Expr:
-        return _bitwise("shift_left", self, other)
-
-    def __rshift__(self, other: ExprLike) -> Expr:
-        return _bitwise("shift_right", self, other)
-
-    def __and__(self, other: ExprLike) -> Expr:
-        return _bitwise("bitwise_and", self, other)
-
-    def __or__(self, other: ExprLike) -> Expr:
-        return _bitwise("bitwise_or", self, other)
-
-    def __xor__(self, other: ExprLike) -> Expr:
-        return _bitwise("bitwise_xor", self, other)
-
-    def __invert__(self) -> Expr:
-        return Not(self) if dt.is_bool(self.dtype) else Call("bitwise_not", (self,), self.dtype)
-
-    def __bool__(self) -> bool:
-        raise TypeMismatch(
-            lambda: f"the truth of `{self!r}` is not known before the program runs",
-            hint="use T.And / T.Or / T.Select / T.if_then_else, or mlcref.ir.structural_equal to compare programs",
-        )
 
 
 @node
@@ -426,6 +325,8 @@ def cast(dtype: str, value: ExprLike) -> Expr:
     if expr.dtype == dtype:
         return expr
     target, source = dt.parse(dtype), dt.parse(expr.dtype)
+    if source.code == "void":
+        raise TypeMismatch("a call without a value (void) is used as one")
     if target.lanes != source.lanes:
         if source.lanes != 1:
             raise TypeMismatch(f"cannot convert {expr.dtype} to {dtype}: the lane counts differ")
@@ -522,3 +423,14 @@ def _bitwise(op: str, a: ExprLike, b: ExprLike) -> Expr:
     if dt.is_float(x.dtype):
         raise TypeMismatch(f"{op} is defined on integers, not on {x.dtype}")
     return Call(op, (x, y), x.dtype)
+
+
+def _inverted(a: Expr) -> Expr:
+    return Not(a) if dt.is_bool(a.dtype) else Call("bitwise_not", (a,), a.dtype)
+
+
+_OPERATORS: tuple[type[Binary], ...] = (Add, Sub, Mul, FloorDiv, FloorMod, LT, LE, GT, GE, EQ, NE)
+_BITWISE = ("shift_left", "shift_right", "bitwise_and", "bitwise_or", "bitwise_xor")
+BUILD.update({kind.__name__: partial(binary, kind) for kind in _OPERATORS})
+BUILD.update({name: partial(_bitwise, name) for name in _BITWISE})
+BUILD.update({"cast": cast, "divide": divide, "negate": negate, "invert": _inverted})

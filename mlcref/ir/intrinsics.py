@@ -136,6 +136,7 @@ def _rows() -> list[Intrinsic]:
         Intrinsic("hypot", 2, "same", "float", math.hypot, "hypot"),
         Intrinsic("ldexp", 2, "same", "float", references.ldexp),
         Intrinsic("nextafter", 2, "same", "float", typed=references.nextafter, c="nextafter"),
+        Intrinsic("fma", 3, "same", "float", typed=references.fma, c="fma"),
         Intrinsic("isnan", 1, "bool", "float", lambda x: x != x, "({0} != {0})"),
         Intrinsic("isinf", 1, "bool", "float", math.isinf, "isinf({0})"),
         Intrinsic("isfinite", 1, "bool", "float", math.isfinite, "isfinite({0})"),
@@ -152,6 +153,7 @@ def _rows() -> list[Intrinsic]:
         Intrinsic("q_multiply_shift_per_axis", 7, "same", "any", references.q_multiply_shift_per_axis),
         Intrinsic("if_then_else", 3, "given", "any", None, "({0} ? {1} : {2})", lazy=True),
         Intrinsic("likely", 1, "same", "any", lambda x: x, "{0}"),
+        Intrinsic("tvm_thread_invariant", 1, "same", "any", lambda x: x, "{0}"),
         Intrinsic("call_extern", None, "given", "any", None, None, effect=True),
         Intrinsic("call_packed", None, "given", "any", None, None, effect=True),
         Intrinsic("call_pure_extern", None, "given", "any", effect=True),
@@ -164,11 +166,14 @@ def _rows() -> list[Intrinsic]:
 
 
 def _handles() -> list[Intrinsic]:
-    """Pointers into buffers: arguments of functions of the host."""
+    """Pointers into buffers, and calls of functions of the module that are given them."""
     return [
         Intrinsic("address_of", 1, "given", "any", effect=True, type="handle"),
         Intrinsic("buffer_data", 1, "given", "any", effect=True, type="handle"),
         Intrinsic("buffer_offset", 1, "given", "any", effect=True),
+        Intrinsic("buffer_argument", 1, "given", "any", effect=True, type="handle"),
+        Intrinsic("isnullptr", 1, "bool", "any", effect=True),
+        Intrinsic("call_function", None, "given", "any", effect=True, type="void"),
         Intrinsic("type_annotation", 0, "given", "any", effect=True),
         Intrinsic("tvm_access_ptr", 5, "given", "any", effect=True, type="handle"),
         Intrinsic("tvm_stack_make_shape", None, "given", "any", effect=True, type="handle"),
@@ -178,10 +183,11 @@ def _handles() -> list[Intrinsic]:
 
 _OPAQUE = (
     "call_cpacked", "call_intrin", "call_llvm_intrin", "call_llvm_pure_intrin", "dp4a", "end_profile_intrinsic",
-    "get_active_lane_mask", "mma_fill", "mma_store", "start_profile_intrinsic", "tvm_bmma_sync", "tvm_call_cpacked",
-    "tvm_fill_fragment", "tvm_load_matrix_sync", "tvm_mma_sync", "tvm_stack_alloca", "tvm_store_matrix_sync",
-    "tvm_struct_get", "tvm_struct_set", "tvm_tuple", "tvm_warp_activemask", "tvm_warp_shuffle",
-    "tvm_warp_shuffle_down", "tvm_warp_shuffle_up", "vectorcombine", "vectorhigh", "vectorlow", "vscale",
+    "create_barriers", "get_active_lane_mask", "mma_fill", "mma_store", "start_profile_intrinsic", "thread_return",
+    "tvm_bmma_sync", "tvm_call_cpacked", "tvm_fill_fragment", "tvm_load_matrix_sync", "tvm_mma_sync",
+    "tvm_stack_alloca", "tvm_store_matrix_sync", "tvm_struct_get", "tvm_struct_set",
+    "tvm_tuple", "tvm_warp_activemask", "tvm_warp_shuffle", "tvm_warp_shuffle_down", "tvm_warp_shuffle_up",
+    "vectorcombine", "vectorhigh", "vectorlow", "vscale",
 )  # fmt: skip
 
 
@@ -219,11 +225,18 @@ def call(name: str, *args: ExprLike, dtype: str | None = None) -> Call:
     return Call(name, exprs, dtype)
 
 
+def _in_one_type(args: tuple[ExprLike, ...]) -> tuple[Expr, ...]:
+    first, *rest = args
+    for other in rest:
+        first = match_types(first, other)[0]
+    return tuple(match_types(first, arg)[1] for arg in args)
+
+
 def _operands(row: Intrinsic, args: tuple[ExprLike, ...]) -> tuple[Expr, ...]:
     if row.name == "if_then_else":
         return (as_expr(args[0]), *match_types(args[1], args[2]))
-    if row.arity == 2:
-        exprs: tuple[Expr, ...] = match_types(*args)
+    if row.arity == 2 or row.name == "fma":
+        exprs = _in_one_type(args)
     else:
         exprs = tuple(StringImm(a) if isinstance(a, str) else as_expr(a) for a in args)
     for expr in exprs:

@@ -6,7 +6,9 @@ Each function takes the data types of the first operand and of the result and re
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,33 @@ def nextafter(operand: str, result: str) -> Reference:
     if kind.kind != "f":
         raise TypeMismatch(f"T.nextafter is not defined on {result}")
     return lambda a, b: float(np.nextafter(kind.type(a), kind.type(b)))
+
+
+def fma(operand: str, result: str) -> Reference:
+    """``a * b + c``, rounded once: in float64 to odd where the result is narrower, so that the last rounding is right.
+
+    >>> fma("float64", "float64")(1 + 2.0**-30, 1 - 2.0**-30, -1.0) == -(2.0**-60)
+    True
+    """
+    narrow = dt.parse(result).bits < 64
+
+    def fused(a: float, b: float, c: float) -> float:
+        if not all(map(math.isfinite, (a, b, c))) or (c == 0 and (a == 0 or b == 0)):
+            return a * b + c
+        exact = Fraction(a) * Fraction(b) + Fraction(c)
+        try:
+            nearest = float(exact)
+        except OverflowError:
+            return math.inf if exact > 0 else -math.inf
+        return _to_odd(nearest, exact) if narrow and Fraction(nearest) != exact else nearest
+
+    return fused
+
+
+def _to_odd(nearest: float, exact: Fraction) -> float:
+    """Of the two neighbours of an inexact result the one whose last bit is set."""
+    other = math.nextafter(nearest, math.inf if exact > Fraction(nearest) else -math.inf)
+    return nearest if struct.unpack("<Q", struct.pack("<d", nearest))[0] & 1 else other
 
 
 def ldexp(x: float, power: float) -> float:

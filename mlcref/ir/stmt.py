@@ -46,7 +46,7 @@ class SeqStmt(Stmt):
 @node
 class For(Stmt):
     """A loop over ``min … min + extent - 1``. ``kind`` is one of ``FOR_KINDS``; ``thread`` the tag of a thread_binding
-    loop.
+    loop. With a ``step`` it takes ``min``, ``min + step``, … as long as that is below ``min + extent``.
     """
 
     loop_var: Var = binds()
@@ -56,6 +56,7 @@ class For(Stmt):
     body: Stmt
     thread: str | None = None
     annotations: Attrs = NO_ATTRS
+    step: Expr | None = None
 
 
 @node
@@ -74,6 +75,13 @@ class Break(Stmt):
 @node
 class Continue(Stmt):
     """Go on with the next iteration of the innermost loop."""
+
+
+@node
+class Return(Stmt):
+    """End the function with ``value`` (``return e``, ``T.ret(e)``)."""
+
+    value: Expr
 
 
 @node

@@ -8,19 +8,21 @@ from mlcref import dtype as dt
 from mlcref.errors import WellformedError
 from mlcref.ir.base import CHILDREN, FIELDS, Node, Role
 from mlcref.ir.buffer import Buffer, BufferLoad
-from mlcref.ir.expr import Binary, Cast, Var
+from mlcref.ir.compound import Shuffle
+from mlcref.ir.expr import Binary, Cast, Const, Var
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import (
     FOR_KINDS,
     ITER_TYPES,
     THREAD_TAGS,
     AllocBuffer,
+    Block,
     BlockRealize,
     BufferStore,
-    DeclBuffer,
     For,
     IterVar,
     MatchBufferRegion,
+    Return,
     SeqStmt,
     Stmt,
     Token,
@@ -34,8 +36,8 @@ def wellformed(func: PrimFunc, stage: str = "schedulable") -> None:
 
     * W1 each variable, buffer and block token is bound once, and used only where it is bound;
     * W2 no statement node occurs twice;
-    * W3 operands have equal types, accesses have the buffer's rank, stores the buffer's type;
-    * W4 sequences are flat with two statements or more; kinds and iterator types are known;
+    * W3 operands have equal types, accesses have the buffer's rank, stores the buffer's type; returns agree;
+    * W4 sequences are flat with two statements or more; kinds and iterator types are known, steps positive;
     * W5 a schedulable function is a root block without iterators and has no flat allocations; a blockless one has no
       blocks.
     """
@@ -50,6 +52,7 @@ class _Checker:
         self.bound: set[Any] = set()
         self.scope: set[Any] = set()
         self.seen: set[Stmt] = set()
+        self.returned: str | None = None
 
     def check(self) -> None:
         for param in self.func.params:
@@ -79,7 +82,7 @@ class _Checker:
             self.seen.add(node)
         if isinstance(node, Var):
             if node not in self.scope:
-                self.fail("W1", f"variable {node.name} is used where it is not bound", node)
+                self.fail("W1", f"{_name(node)} is used where it is not bound", node)
             return
         self.check_node(node)
         mine: list[Any] = []
@@ -93,7 +96,8 @@ class _Checker:
         self.descend(node, mine)
 
     def descend(self, node: Node, mine: list[Any]) -> None:
-        before = set(self.scope)
+        # Iterators and matched buffers go out of scope with their block, everything else with the node that binds it.
+        before = set(self.scope) if mine or isinstance(node, Block | MatchBufferRegion) else None
         for item in mine:
             self.bind(item, node)
         if isinstance(node, MatchBufferRegion):  # its strides and offset take their values from the region
@@ -105,19 +109,23 @@ class _Checker:
             for child in value if type(value) is tuple else (value,):
                 if child is not None:
                     self.visit(child)
-        if not isinstance(node, IterVar | MatchBufferRegion):  # what these bind, the block around them uses
+        if before is not None and not isinstance(node, IterVar | MatchBufferRegion):
             self.scope = before
 
     def check_buffer(self, buffer: Any, node: Node) -> None:
         if isinstance(buffer, Buffer) and buffer not in self.scope:
-            self.fail("W1", f"buffer {buffer.name} is used where it is not bound", node)
+            self.fail("W1", f"{_name(buffer)} is used where it is not bound", node)
 
     def check_node(self, node: Node) -> None:
         if isinstance(node, Binary):
             if node.a.dtype != node.b.dtype:
                 self.fail("W3", f"operands of {node.symbol} are {node.a.dtype} and {node.b.dtype}", node)
+            if node.a.dtype == "handle":
+                self.fail("W3", f"{node.symbol} is not defined on pointers", node)
         elif isinstance(node, BufferLoad | BufferStore):
             self.check_access(node)
+        elif isinstance(node, Shuffle):
+            self.check_shuffle(node)
         elif isinstance(node, Cast):
             dt.parse(node.type)
         elif isinstance(node, Stmt):
@@ -137,26 +145,56 @@ class _Checker:
         if isinstance(node, BufferStore) and dt.parse(node.value.dtype).element != dt.parse(node.buffer.type).element:
             self.fail("W3", f"{node.value.dtype} is stored to {node.buffer.name} of {node.buffer.type}", node)
 
+    def check_shuffle(self, node: Shuffle) -> None:
+        kinds = {dt.parse(vector.dtype).element for vector in node.vectors}
+        lanes = sum(dt.lanes(vector.dtype) for vector in node.vectors)
+        if len(kinds) != 1:
+            self.fail("W3", f"a shuffle of {' and '.join(sorted(kinds)) or 'nothing'}", node)
+        picked = [int(index.value) if isinstance(index, Const) else -1 for index in node.indices]
+        if not picked or not all(0 <= lane < lanes for lane in picked):
+            self.fail("W3", f"the indices of a shuffle of {lanes} lanes are constants from 0 to {lanes - 1}", node)
+
+    def check_loop(self, node: For) -> None:
+        if node.kind not in FOR_KINDS or (node.thread is not None) != (node.kind == "thread_binding"):
+            self.fail("W4", f"unknown loop kind {node.kind!r} with thread {node.thread!r}", node)
+        if node.thread is not None and node.thread not in THREAD_TAGS:
+            self.fail("W4", f"unknown thread axis {node.thread!r}", node)
+        if node.step is None:
+            return
+        if node.thread is not None:
+            self.fail("W4", "a thread axis has no step", node)
+        if node.step.dtype != node.loop_var.dtype:
+            self.fail("W3", f"the step of a loop over {node.loop_var.dtype} is {node.step.dtype}", node)
+        if isinstance(node.step, Const) and node.step.value <= 0:
+            self.fail("W4", f"the step of a loop is positive, not {node.step.value}", node)
+
+    def check_return(self, node: Return) -> None:
+        kind = node.value.dtype
+        if self.returned is None:
+            self.returned = kind
+        elif self.returned != kind:
+            self.fail("W3", f"{kind} is returned, and {self.returned} elsewhere", node)
+
     def check_stmt(self, node: Stmt) -> None:
         if isinstance(node, SeqStmt):
             if len(node.seq) < 2 or any(isinstance(part, SeqStmt) for part in node.seq):
                 self.fail("W4", "a sequence is nested or has fewer than two statements", node)
         elif isinstance(node, For):
-            if node.kind not in FOR_KINDS or (node.thread is not None) != (node.kind == "thread_binding"):
-                self.fail("W4", f"unknown loop kind {node.kind!r} with thread {node.thread!r}", node)
-            if node.thread is not None and node.thread not in THREAD_TAGS:
-                self.fail("W4", f"unknown thread axis {node.thread!r}", node)
+            self.check_loop(node)
+        elif isinstance(node, Return):
+            self.check_return(node)
         elif isinstance(node, BlockRealize):
             if len(node.iter_values) != len(node.block.iter_vars):
                 counts = f"{len(node.block.iter_vars)} iterators, {len(node.iter_values)} values"
                 self.fail("W4", f"block {node.block.name} has {counts}", node)
             if self.stage == "blockless":
                 self.fail("W5", f"block {node.block.name} is left after lowering", node)
-        elif isinstance(node, AllocBuffer | DeclBuffer) and self.stage == "schedulable":
+        elif isinstance(node, AllocBuffer) and self.stage == "schedulable":
             self.fail("W5", f"flat allocation of {node.buffer.name} in a schedulable function", node)
 
 
 def _name(item: Any) -> str:
     if isinstance(item, Token):
         return f"block {item.hint}"
-    return f"{'buffer' if isinstance(item, Buffer) else 'variable'} {item.name}"
+    kind = "buffer" if isinstance(item, Buffer) else "variable"
+    return f"{kind} {item.name}" if item.name else f"a {kind} without a name"

@@ -16,7 +16,8 @@ from mlcref.errors import MlcrefError
 class Dialect:
     """One spelling: the names that differ, and whether functions are schedulable by default. ``loads_slices``: a load
     of a vector is written as a slice; ``declares_lets``: the variable of ``T.Let`` is declared before the statement;
-    ``scoped_names``: ``with`` binds buffers and lets; ``wide_literals``: float64 literals may exceed float32."""
+    ``scoped_names``: ``with`` binds buffers and lets; ``wide_literals``: float64 literals may exceed float32;
+    ``ret``: the end of a function with a value; ``pointer_let``: the annotation of a pointer that a name is given."""
 
     name: str
     block: str
@@ -31,6 +32,8 @@ class Dialect:
     scoped_names: bool = True
     attr: str = "None, {key}, {value}"
     wide_literals: bool = True
+    ret: str = "T.ret({})"
+    pointer_let: str = "T.handle"
 
     def header(self, namespace: str, alias: str) -> str:
         """The comment that says where a prefix comes from."""
@@ -55,7 +58,7 @@ DIALECTS = {
     "tirx": Dialect(
         "tirx", "sblock", "sblock_alloc_buffer", "sblock_attr", "tirx.noalias", "T.let[T.{}]", False, "out_ty",
         loads_slices=False, declares_lets=True, scoped_names=False, attr="{{{key}: {value}}}",
-        wide_literals=False,
+        wide_literals=False, ret="return {}", pointer_let="T.let",
     ),  # fmt: skip
 }
 
@@ -76,10 +79,10 @@ SCOPE = "mlcref.scope"
 """The attribute that only says where names end, where a dialect has no other way: ``with T.attr({SCOPE: 1}):``."""
 
 UNSUPPORTED = frozenset([
-    "allocate", "allocate_const", "realize", "preflattened_buffer", "buffer_store", "prefetch", "Shuffle", "Reduce",
-    "ret", "index_map", "inline_assign", "pragma", "create_barriers", "call_tir", "call_inline", "call_pure_packed",
-    "get_vscale_expr", "ptr", "Ptr", "fma", "isnullptr", "jit", "constexpr", "Optional", "tvm_thread_invariant",
-    "static_assert", "masked_load", "masked_store", "device_entry", "print_buffer", "thread_return",
+    "realize", "preflattened_buffer", "buffer_store", "prefetch", "Reduce",
+    "index_map", "inline_assign", "pragma", "call_tir", "call_inline", "call_pure_packed",
+    "get_vscale_expr", "ptr", "Ptr", "jit", "constexpr", "Optional",
+    "static_assert", "masked_load", "masked_store", "device_entry", "print_buffer",
 ])  # fmt: skip
 """Names of TVMScript's ``T`` that are known and not read."""
 

@@ -142,6 +142,14 @@ def Broadcast(value: ExprLike, lanes: ExprLike) -> Expr:
     return ir.Broadcast(as_expr(value), lanes_of(lanes))
 
 
+def Shuffle(vectors: Any, indices: Any) -> Expr:
+    """Lanes of vectors, picked by their numbers: ``T.Shuffle([a, b], [3, 0])``."""
+    picked = tuple(as_expr(index) for index in indices)
+    if not vectors or not picked:
+        raise TypeMismatch("T.Shuffle takes vectors and the numbers of lanes")
+    return ir.Shuffle(tuple(as_expr(vector) for vector in vectors), picked)
+
+
 def call_extern(*args: Any, dtype: Any = None) -> Expr:
     """A C function: ``T.call_extern("int32", "f", x)`` or ``T.call_extern("f", x, dtype="int32")``."""
     return _extern("call_extern", args, dtype)
@@ -244,7 +252,7 @@ def infinity(dtype: Any) -> Expr:
 
 SPECIAL = {
     "if_then_else", "call_extern", "call_pure_extern", "call_packed", "reinterpret", "address_of", "type_annotation",
-    "undef", "tvm_struct_get", "buffer_data", "buffer_offset",
+    "undef", "tvm_struct_get", "buffer_data", "buffer_offset", "buffer_argument", "call_function",
 }  # fmt: skip
 INTRINSIC_NAMES: dict[str, Callable[..., Expr]] = {name: _intrinsic(name) for name in INTRINSICS if name not in SPECIAL}
 """A function for each row of the table of intrinsics."""
@@ -264,7 +272,7 @@ ALIASES = {
 }
 
 __all__ = [
-    "Broadcast", "Cast", "Not", "Ramp", "Select", "address_of", "all", "any", "call_extern", "call_packed",
+    "Broadcast", "Cast", "Not", "Ramp", "Select", "Shuffle", "address_of", "all", "any", "call_extern", "call_packed",
     "call_pure_extern", "reinterpret", "tvm_struct_get", "type_annotation", "undef", "cast", "ceildiv",
     "floordiv", "floormod",
     "if_then_else", "infinity", "max", "max_value", "min", "min_value", "truncdiv", "truncmod",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlcref import dtype as dt
@@ -18,12 +18,15 @@ from mlcref.ir import (
     Continue,
     Expr,
     ExprLike,
+    GlobalVar,
     Ramp,
     Range,
     Sub,
+    Var,
     as_expr,
     binary,
     call,
+    cast,
     constant,
     structural_equal,
 )  # fmt: skip
@@ -38,6 +41,7 @@ class Loops:
     ranges: tuple[Range, ...]
     thread: str | None = None
     annotations: Mapping[str, Any] | None = None
+    step: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,15 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """``T.alloc_buffer``; ``block`` when the spelling says that it is a block's."""
+    """``T.alloc_buffer``; ``block`` when the spelling says that it is a block's. ``T.allocate`` and
+    ``T.allocate_const`` make a ``pointer``, with ``contents``.
+    """
 
     buffer: Buffer
     block: bool
     annotations: Mapping[str, Any] | None = None
+    pointer: bool = False
+    contents: tuple[Const, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class Declaration:
     """``T.decl_buffer(…, data=source.data)``, or over a pointer parameter."""
 
     buffer: Buffer
-    source: Buffer | HandleParameter
+    source: Buffer | HandleParameter | Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +119,17 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class HandleParameter:
-    """A parameter ``a: T.handle``, to be matched."""
+    """A parameter ``a: T.handle``, to be matched. In an expression it is the pointer ``var``, of which the function
+    knows nothing."""
 
     name: str
+    var: Var
+    used: list[Expr] = field(default_factory=list)
+
+    def as_expr(self) -> Expr:
+        """The pointer."""
+        self.used.append(self.var)
+        return self.var
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +195,49 @@ class Assertion:
 
     condition: Expr
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """``T.ret(value)``."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionName:
+    """``Module.h``: another function of the module. ``params`` are the types of its scalar parameters (None: memory),
+    ``result`` that of its value ("void": none)."""
+
+    name: str
+    params: tuple[str | None, ...]
+    result: str
+
+    def __call__(self, *args: Any) -> Expr:
+        """The call of the function. Buffers are given as they are, numbers in the type of the parameter."""
+        if len(args) != len(self.params):
+            raise TypeMismatch(f"{self.name} takes {len(self.params)} arguments, got {len(args)}")
+        given = [self.argument(k, arg) for k, arg in enumerate(args)]
+        return call("call_function", GlobalVar(self.name), *given, dtype=self.result)
+
+    def argument(self, k: int, arg: Any) -> Expr:
+        """The argument for parameter ``k``."""
+        if isinstance(arg, Buffer):
+            arg = call("buffer_argument", load_origin(arg))
+        expr, expected = as_expr(arg), self.params[k]
+        pointer = expr.dtype == "handle"
+        if pointer is not (expected is None):
+            kind = "memory" if expected is None else f"a number of type {expected}"
+            raise TypeMismatch(f"argument {k} of {self.name} is {kind}, not {expr.dtype}")
+        return expr if expected is None else cast(expected, expr)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleName:
+    """``Module``, the class of the module that is read, with its functions."""
+
+    name: str
+    functions: Mapping[str, FunctionName]
 
 
 @dataclass(frozen=True, slots=True)

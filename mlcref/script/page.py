@@ -62,6 +62,7 @@ class Page:
         self.loops: dict[Any, Any] = {}
         self.full_constants = False
         self.in_function = False
+        self.module = "Module"
         self.flat = False
         self.constants: list[Any] = []
         self.marks: dict[Any, int] = {}

@@ -18,7 +18,7 @@ from mlcref.script.dialects import DIALECTS
 from mlcref.script.macros import Macro
 from mlcref.script.parse_bind import FunctionOptions
 from mlcref.script.parse_expr import Evaluator, macro_of
-from mlcref.script.parse_function import FunctionParser
+from mlcref.script.parse_function import FunctionParser, module_name
 from mlcref.script.registry import default_names, function_parser, namespaces
 from mlcref.script.scope import Scope
 from mlcref.script.source import Source, class_definition_of, definition_of
@@ -230,11 +230,12 @@ def _parse_module(node: ast.ClassDef, source: Source, env: Mapping[str, Any], ch
     names = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
     functions: dict[str, BaseFunc] = {}
     attrs: dict[str, Any] = {}
+    called = ChainMap({node.name: module_name(node)}, env)  # type: ignore[arg-type]
     for part in node.body:
         if isinstance(part, ast.FunctionDef):
             if part.name in functions:
                 raise source.error(part, f"the module has two functions called {part.name}")
-            functions[part.name] = _parse_function(part, source, env, names, check_well_formed)
+            functions[part.name] = _parse_function(part, source, env, names, check_well_formed, called)
         elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
             attrs.update(Evaluator(source, Scope(env)).value(part.value) or {})
         elif not isinstance(part, ast.Pass) and not _is_docstring(part):
@@ -248,8 +249,9 @@ def _parse_function(
     env: Mapping[str, Any],
     names: list[str] | tuple[()],
     check_well_formed: bool = True,
+    called: Mapping[str, Any] | None = None,
 ) -> BaseFunc:
-    """One function, by the parser that its decorator names."""
+    """One function, by the parser that its decorator names. Tensor programs also see ``called``, their module."""
     if not node.decorator_list:
         raise source.error(node, f"{node.name} has no decorator", "write @T.prim_func or @R.function above it")
     decorator = node.decorator_list[-1]
@@ -260,7 +262,7 @@ def _parse_function(
     namespace = _namespace_of(path.value, env)
     if path.attr == "prim_func":
         return _parse_prim_func(
-            node, source, env, FunctionOptions(**_options(call, source, env, namespace, check_well_formed))
+            node, source, called or env, FunctionOptions(**_options(call, source, env, namespace, check_well_formed))
         )
     parser = function_parser(namespace)
     if path.attr != "function" or parser is None:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlcref import ir
+from mlcref.errors import UnsupportedError
 from mlcref.ir import Attrs, Buffer, BufferRegion, Expr, IterVar, MatchBufferRegion, Node, Range, Stmt, Var
 from mlcref.ir.base import FIELDS
+from mlcref.ir.typed_number import plain_attribute
 from mlcref.script import forms
 from mlcref.script.macros import Closure, Macro
 from mlcref.script.parse_expr import Evaluator, symbolic
 from mlcref.script.scope import Scope
 from mlcref.script.source import Source
-from mlcref.script.type_names import DataTypeName, LetName
+from mlcref.script.type_names import DataTypeName, HandleName, LetName
 
 Wrapper = Callable[[Stmt], Stmt]
 """Puts the statements that follow under a statement that binds a name for them."""
@@ -63,6 +65,7 @@ class NameBinder:
         self.lets: set[Var] = set()
         self.reassigned: set[ast.AST] = set()
         self.dims: dict[str, Var] = {}
+        self.pointers: dict[Var, Expr] = {}
 
     def assign(self, node: ast.Assign) -> Stmt | Wrapper | None:
         if len(node.targets) != 1:
@@ -79,8 +82,9 @@ class NameBinder:
         if not isinstance(node.target, ast.Name):
             raise self.source.error(node.target, "a name is expected here")
         annotation = self.evaluate.value(node.annotation)
-        if isinstance(annotation, LetName) and node.value is not None:
-            return self.annotated_let(node.target, annotation.type, node.value, node)
+        if isinstance(annotation, LetName | HandleName) and node.value is not None:
+            kind = annotation.type if isinstance(annotation, LetName) else annotation
+            return self.annotated_let(node.target, kind, node.value, node)
         if not isinstance(annotation, DataTypeName):
             raise self.source.error(node.annotation, f"{ast.unparse(node.annotation)} is no data type")
         flat = not self.options.schedulable
@@ -183,6 +187,7 @@ class NameBinder:
             raise self.source.error(node, what, hint, rule="script.let")
         var = Var(target.id, value.dtype)
         self.lets.add(var)
+        self.pointers[var] = value
         self.scope.define(target.id, var)
         return lambda body: ir.LetStmt(var, value, body)
 
@@ -206,13 +211,17 @@ class NameBinder:
 
     def bind_allocation(self, name: str, value: forms.Allocation, node: ast.stmt) -> Wrapper | None:
         buffer = named(value.buffer, name)
-        self.scope.define(name, buffer)
+        self.scope.define(name, forms.DataOf(buffer) if value.pointer else buffer)
         if not self.options.schedulable:
             if value.block:
                 raise self.source.error(
                     node, "a block allocation in a flat function", "use T.alloc_buffer", rule="script.flat"
                 )
-            return lambda body: ir.AllocBuffer(buffer, body, Attrs(value.annotations))
+            annotations = Attrs(plain_attribute(dict(value.annotations or {})))
+            return lambda body: ir.AllocBuffer(buffer, ir.seq(*_filled(value, buffer), body), annotations)
+        if value.pointer:
+            hint = "use T.alloc_buffer, or decorate the function with s_tir=False"
+            raise self.source.error(node, "T.allocate in a function with blocks", hint, rule="script.flat")
         if value.annotations:
             raise self.source.unsupported(node, "annotations of a block's allocation")
         self.blocks[-1].alloc_buffers.append(buffer)
@@ -220,14 +229,18 @@ class NameBinder:
 
     def bind_declaration(self, name: str, value: forms.Declaration, node: ast.stmt) -> Wrapper | None:
         buffer, source = named(value.buffer, name), value.source
+        if isinstance(source, Var):
+            source, offset = self.evaluate.build(node, pointed_at, self.pointers.get(source))
+            own = buffer.elem_offset
+            shifted = offset if own is None else self.evaluate.build(node, ir.binary, ir.Add, offset, own)
+            buffer = ir.replace(buffer, elem_offset=shifted)
         self.scope.define(name, buffer)
         if isinstance(source, forms.HandleParameter):
-            known = self.params[source.name]
-            if known is None:
-                self.params[source.name] = buffer
-                return None
-            assert isinstance(known, Buffer)
-            source = known
+            if source.used:
+                raise self.source.error(node, f"{source.name} is used before it is declared as a buffer")
+            self.params[source.name] = buffer
+            self.scope.frames[0][source.name] = forms.DataOf(buffer)
+            return None
         origin = source
         return lambda body: ir.DeclBuffer(buffer, origin, body)
 
@@ -242,6 +255,7 @@ class NameBinder:
             raise self.source.error(node, f"{source.name} is matched to a buffer already")
         else:
             self.params[source.name] = buffer
+            self.scope.frames[0][source.name] = forms.DataOf(buffer)
 
     def target_names(self, node: ast.expr) -> list[str]:
         parts = node.elts if isinstance(node, ast.Tuple | ast.List) else [node]
@@ -282,6 +296,39 @@ class NameBinder:
             return
         what = f"loop {_name_of(binding)} has extent {extent} but axis {name} has domain {domain_extent}"
         self.blocks[-1].mismatches.append((getattr(node, "value", node), what, extent > domain_extent))
+
+
+def pointed_at(pointer: Expr | None) -> tuple[Buffer, Expr]:
+    """The buffer that a pointer points into, and how many elements from its first one; raises for other pointers."""
+    place = pointer.args[1] if isinstance(pointer, ir.Call) and pointer.op == "tvm_access_ptr" else pointer
+    load = place.args[0] if isinstance(place, ir.Call) and place.op in ("buffer_data", "address_of") else None
+    if not isinstance(load, ir.BufferLoad) or load.buffer.strides or load.buffer.elem_offset is not None:
+        raise UnsupportedError("memory behind a pointer that is no address of an element", hint="write data=A.data")
+    offset = pointer.args[2] if place is not pointer and isinstance(pointer, ir.Call) else _position(load)
+    if ir.any_node(offset, ir.BufferLoad):
+        raise UnsupportedError("memory behind a pointer whose place depends on the contents of a buffer")
+    return load.buffer, offset
+
+
+def _position(load: ir.BufferLoad) -> Expr:
+    """The place of an element in a dense buffer."""
+    result = ir.as_expr(0)
+    for index, extent in zip(load.indices, load.buffer.shape, strict=True):
+        result = ir.binary(ir.Add, ir.binary(ir.Mul, result, extent), index)
+    return result
+
+
+def _filled(value: forms.Allocation, buffer: Buffer) -> list[Stmt]:
+    """The stores of the constants of ``T.allocate_const``."""
+    stores: list[Stmt] = []
+    sizes = [ir.constant(extent) or 1 for extent in buffer.shape]
+    for place, content in enumerate(value.contents):
+        indices: list[Expr] = []
+        for size in reversed(sizes):
+            place, at = divmod(place, size)
+            indices.insert(0, ir.Const(at))
+        stores.append(ir.BufferStore(buffer, content, tuple(indices)))
+    return stores
 
 
 def fold(parts: Sequence[Stmt | Wrapper]) -> Stmt:

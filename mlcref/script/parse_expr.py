@@ -59,6 +59,8 @@ _LIMIT = 4096
 """Most bits of a Python number, most items of a sequence."""
 _MAX_DEPTH = 32
 
+_CALLABLE = BufferMethod | OpaqueName | HandleName | forms.FunctionName
+
 _BUFFER_MAKERS = (match_buffer, alloc_buffer, sblock_alloc_buffer, decl_buffer)
 
 _BUILD_ERRORS = (MlcrefError, TypeError, ValueError, ArithmeticError)
@@ -174,6 +176,8 @@ class Evaluator:
             return self.namespace_name(base, node)
         if isinstance(base, Buffer):
             return self.buffer_attribute(base, node)
+        if isinstance(base, forms.ModuleName) and node.attr in base.functions:
+            return base.functions[node.attr]
         if isinstance(base, OpaqueName) and not node.attr.startswith("_"):
             return OpaqueName(f"{base.name}.{node.attr}")
         if isinstance(base, Expr) and node.attr not in ("dtype", "astype"):
@@ -292,7 +296,7 @@ class Evaluator:
             raise self.source.error(
                 node, f"{name}() works on numbers known to the parser", f"write T.{name} for expressions"
             )
-        if not (may_call(function) or method or python or isinstance(function, BufferMethod | OpaqueName | HandleName)):
+        if not (may_call(function) or method or python or isinstance(function, _CALLABLE)):
             name = ast.unparse(node.func)
             raise self.source.unsupported(
                 node.func, f"{name} cannot be called in a script", "a script calls only names of T"

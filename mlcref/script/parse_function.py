@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlcref import ir
-from mlcref.errors import MlcrefError
+from mlcref.errors import MlcrefError, TypeMismatch
 from mlcref.ir import Attrs, Buffer, PrimFunc, Stmt, Var
 from mlcref.script import forms
 from mlcref.script.parse_bind import BlockParts, named
 from mlcref.script.parse_tir import StatementParser
-from mlcref.script.type_names import DataTypeName, HandleName
+from mlcref.script.type_names import DATA_TYPES, DataTypeName, HandleName
 
 
 class FunctionParser(StatementParser):
@@ -21,6 +22,10 @@ class FunctionParser(StatementParser):
     def function(self, node: ast.FunctionDef) -> PrimFunc:
         """The tensor program that ``node`` defines."""
         declared = _declared(node.body)
+        if self.options.schedulable and _is_flat(node):
+            self.options = replace(self.options, schedulable=False)
+        self.last = node.body[-1]
+        self.result_type = self.evaluate.build(node, result_type, node)
         self.reassigned = _reassigned(node)
         for arg in node.args.posonlyargs + node.args.args:
             self.parameter(arg, declared)
@@ -29,6 +34,9 @@ class FunctionParser(StatementParser):
         root = BlockParts("root", node)
         self.blocks.append(root)
         body = self.root_realize(root, node.body) if self.options.schedulable else self.statements(node.body)
+        if self.result_type is not None and not self.returns:
+            place = node.returns or node
+            raise self.source.error(place, f"{node.name} is declared to return {self.result_type}, and never does")
         func = PrimFunc(self.finish_params(node), body, Attrs(self.function_attrs(node.name)))
         if self.options.check_well_formed:
             self.check(func, node)
@@ -53,7 +61,7 @@ class FunctionParser(StatementParser):
             self.scope.define(arg.arg, var)
         elif isinstance(value, HandleName) or (isinstance(value, Var) and value.dtype == "handle"):
             self.params[arg.arg] = None
-            self.scope.define(arg.arg, forms.HandleParameter(arg.arg))
+            self.scope.define(arg.arg, forms.HandleParameter(arg.arg, Var(arg.arg, "handle")))
         else:
             raise self.source.error(annotation, f"{ast.unparse(annotation)} is no type of a parameter")
 
@@ -88,9 +96,12 @@ class FunctionParser(StatementParser):
                     self.declare_dim(part.id, declared)
             return dim
         name = dim.value
-        if name not in declared:
-            raise self.source.error(dim, f"dimension {name} is not declared", f"begin the body with {name} = T.int64()")
-        self.declare_dim(name, declared)
+        if not name.isidentifier():
+            raise self.source.error(dim, f"dimension {name!r} is no name", 'write a name: T.Buffer(("n",))')
+        if name in declared:
+            self.declare_dim(name, declared)
+        elif not isinstance(self.scope.frames[-1].get(name), Var):
+            self.scope.define(name, Var(name, "int32"))
         return ast.copy_location(ast.Name(name, ast.Load()), dim)
 
     def inner_annotation(self, annotation: ast.Constant) -> ast.expr:
@@ -105,7 +116,10 @@ class FunctionParser(StatementParser):
 
     def finish_params(self, node: ast.FunctionDef) -> tuple[Buffer | Var, ...]:
         for arg in node.args.args:
-            if arg.arg in self.params and self.params[arg.arg] is None:
+            pointer = self.scope.frames[0].get(arg.arg)
+            if isinstance(pointer, forms.HandleParameter) and pointer.used:
+                self.params[arg.arg] = pointer.var
+            elif arg.arg in self.params and self.params[arg.arg] is None:
                 what = f"handle parameter {arg.arg} is never matched to a buffer"
                 raise self.source.error(arg, what, f"write A = T.match_buffer({arg.arg}, shape, dtype)")
         return tuple(param for param in self.params.values() if param is not None)
@@ -132,6 +146,48 @@ class FunctionParser(StatementParser):
         stmt = self.statements(body)
         explicit = isinstance(stmt, ir.BlockRealize) and stmt.block.name == "root" and not stmt.iter_values
         return stmt if explicit and not root.alloc_buffers else self.realize(root, stmt, {"reads": (), "writes": ()})
+
+
+def result_type(node: ast.FunctionDef) -> str | None:
+    """The type of the value that a function is declared to return: ``-> T.int32``; None for none."""
+    returns = node.returns
+    if returns is None or (isinstance(returns, ast.Constant) and returns.value is None):
+        return None
+    name = scalar_type(returns)
+    if name is None:
+        raise TypeMismatch(f"{node.name} is declared to return {ast.unparse(returns)[:40]}, which is no data type")
+    return name
+
+
+def scalar_type(annotation: ast.expr | None) -> str | None:
+    """The data type that an annotation of the form ``T.int32`` says; None for other annotations."""
+    name = annotation.attr if isinstance(annotation, ast.Attribute) else ""
+    return DATA_TYPES[name].dtype if name in DATA_TYPES else None
+
+
+def module_name(node: ast.ClassDef) -> forms.ModuleName:
+    """The tensor programs of a module as its functions call them."""
+    found: dict[str, forms.FunctionName] = {}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and _is_prim_func(part):
+            params = tuple(scalar_type(arg.annotation) for arg in part.args.args)
+            found[part.name] = forms.FunctionName(part.name, params, scalar_type(part.returns) or "void")
+    return forms.ModuleName(node.name, found)
+
+
+def _is_prim_func(node: ast.FunctionDef) -> bool:
+    decorator = node.decorator_list[-1] if node.decorator_list else None
+    path = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(path, ast.Attribute) and path.attr == "prim_func"
+
+
+_FLAT = ("allocate", "allocate_const")
+
+
+def _is_flat(node: ast.FunctionDef) -> bool:
+    """Does a function allocate by pointers and have no blocks? Then it is flat, whatever its decorator says."""
+    names = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+    return not names.isdisjoint(_FLAT) and names.isdisjoint(("block", "sblock"))
 
 
 def _reassigned(node: ast.FunctionDef) -> set[ast.AST]:

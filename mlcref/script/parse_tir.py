@@ -10,6 +10,7 @@ from typing import Any
 from mlcref import ir
 from mlcref.arith.region import access_regions
 from mlcref.ir import Attrs, BufferRegion, Expr, Node, Range, Stmt, Var
+from mlcref.ir.typed_number import plain_attribute
 from mlcref.script import forms
 from mlcref.script.dialects import SCOPE, canonical_attribute
 from mlcref.script.expression_names import as_condition
@@ -17,7 +18,7 @@ from mlcref.script.macros import InlineCall, Macro
 from mlcref.script.parse_bind import BlockParts, NameBinder, Wrapper, fold
 from mlcref.script.parse_expr import Evaluator, macro_of, symbolic
 from mlcref.script.scope import Scope
-from mlcref.script.statement_names import message_of
+from mlcref.script.statement_names import message_of, serial
 
 
 class StatementParser(NameBinder):
@@ -28,6 +29,9 @@ class StatementParser(NameBinder):
         super().__init__(*args, **options)
         self.calls: dict[Macro, int] = {}
         self.suffix = ""
+        self.last: ast.stmt | None = None
+        self.result_type: str | None = None
+        self.returns = False
 
     def statements(self, nodes: list[ast.stmt]) -> Stmt:
         """The statements in order; those after a let or an allocation stand under it."""
@@ -94,9 +98,24 @@ class StatementParser(NameBinder):
             finally:
                 self.source, self.scope, self.evaluate, self.suffix = outer
 
-    def return_(self, node: ast.Return) -> None:
+    def return_(self, node: ast.Return) -> Stmt | None:
+        """``return e``. Without a value it may only stand where the function ends anyway."""
         if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            raise self.source.unsupported(node, "Return statements of a tensor program have no value")
+            return self.returned(self.evaluate.expr(node.value), node)
+        if node is not self.last:
+            raise self.source.unsupported(node, "a return without a value before the end of the function")
+        return None
+
+    def returned(self, value: Expr, node: ast.stmt) -> Stmt:
+        """The end of the function with ``value``, in the type that the function declares."""
+        if value.dtype in ("handle", "void"):
+            raise self.source.error(node, f"a tensor program returns a number, not a {value.dtype}")
+        self.returns = True
+        kind = self.result_type
+        return ir.Return(value if kind is None else self.evaluate.build(node, ir.cast, kind, value))
+
+    def record_return(self, value: forms.Returned, node: ast.Expr) -> Stmt:
+        return self.returned(value.value, node)
 
     def pass_(self, node: ast.Pass) -> None:
         return None
@@ -141,9 +160,9 @@ class StatementParser(NameBinder):
                 self.scope.define(var.name, var)
                 self.ranges[var] = dim
             body = self.statements(node.body)
-        annotations = Attrs(loops.annotations)
+        annotations = Attrs(plain_attribute(dict(loops.annotations or {})))
         for var, dim in zip(reversed(variables), reversed(loops.ranges), strict=True):
-            body = ir.For(var, dim.min, dim.extent, loops.kind, body, loops.thread, annotations)
+            body = ir.For(var, dim.min, dim.extent, loops.kind, body, loops.thread, annotations, loops.step)
             self.origin[body] = node
         return body
 
@@ -156,12 +175,11 @@ class StatementParser(NameBinder):
             and "range" not in self.scope
         ):
             args = self.evaluate.items(node.args)
-            if len(args) not in (1, 2) or node.keywords:
-                raise self.source.unsupported(
-                    node, "range takes a start and a stop", "scale the loop variable instead of a step"
-                )
-            low, high = (0, *args) if len(args) == 1 else args
-            return forms.Loops("serial", (self.evaluate.build(node, forms.span, low, high),))
+            if len(args) not in (1, 2, 3) or node.keywords:
+                raise self.source.unsupported(node, "range takes a start, a stop and a step")
+            low, high, *rest = (0, *args) if len(args) == 1 else args
+            made: forms.Loops = self.evaluate.build(node, serial, low, high, step=rest[0] if rest else None)
+            return made
         value = self.evaluate.value(node)
         if not isinstance(value, forms.Loops):
             raise self.source.error(node, "this is nothing to loop over", "use range, T.grid, T.serial, T.parallel, …")
@@ -265,7 +283,7 @@ class StatementParser(NameBinder):
         parts.predicate += ir.conjuncts(condition)
 
     def record_attributes(self, value: forms.Attributes, node: ast.Expr) -> None:
-        attrs = {str(key): _plain(item) for key, item in value.attrs.items()}
+        attrs = {str(key): plain_attribute(item) for key, item in value.attrs.items()}
         if value.of == "function":
             self.attrs.update({canonical_attribute(key): item for key, item in attrs.items()})
         else:
@@ -319,15 +337,6 @@ def _attributes(table: forms.AttributeTable) -> Wrapper:
     return wrap
 
 
-def _plain(value: Any) -> Any:
-    """Attributes keep numbers as plain Python values."""
-    if isinstance(value, ir.Const):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
 _STATEMENT: dict[type[ast.stmt], Callable[[StatementParser, Any], Stmt | Wrapper | None]] = {
     ast.Expr: StatementParser.expression, ast.Pass: StatementParser.pass_, ast.Break: StatementParser.break_,
     ast.Continue: StatementParser.continue_, ast.If: StatementParser.if_, ast.While: StatementParser.while_,
@@ -341,5 +350,5 @@ _RECORD: dict[type, Callable[[StatementParser, Any, Any], Stmt | Wrapper | None]
     forms.Attributes: StatementParser.record_attributes, forms.Evaluation: StatementParser.record_evaluation,
     forms.Attribute: StatementParser.record_attribute, forms.Assertion: StatementParser.record_assertion,
     forms.AttributeTable: StatementParser.record_attributes_of_nothing, forms.Launch: StatementParser.record_launch,
-    forms.Jump: StatementParser.record_jump,
+    forms.Jump: StatementParser.record_jump, forms.Returned: StatementParser.record_return,
 }  # fmt: skip

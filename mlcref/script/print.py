@@ -70,6 +70,7 @@ def print_page(
 
 
 def _print_module(page: Page, mod: IRModule, name: str) -> None:
+    page.module = page.names.bind(("module", name), name)
     page.line("@I.ir_module")
     page.line(f"class {name}:")
     with page.indented():

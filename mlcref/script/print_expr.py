@@ -10,6 +10,7 @@ from typing import Any
 from mlcref import dtype as dt
 from mlcref import ir
 from mlcref.ir import Buffer, BufferRegion, Const, Expr, GlobalVar, Range, StringImm, Target, Var, constant
+from mlcref.ir.typed_number import TypedFloat
 from mlcref.script.forms import stop_of
 from mlcref.script.page import Page
 from mlcref.script.registry import node_printer
@@ -123,6 +124,11 @@ def _function(page: Page, name: str, *args: Any) -> Text:
     return f"T.{name}({', '.join(str(arg) if isinstance(arg, int) else expr_text(page, arg) for arg in args)})", ATOM
 
 
+def _shuffle(page: Page, node: ir.Shuffle) -> Text:
+    vectors, indices = (", ".join(expr_text(page, item) for item in part) for part in (node.vectors, node.indices))
+    return f"T.Shuffle([{vectors}], [{indices}])", ATOM
+
+
 def _let(page: Page, node: ir.Let) -> Text:
     value = expr_text(page, node.value)
     with page.names.frame():
@@ -137,6 +143,11 @@ _TYPE_FIRST = frozenset(["call_extern", "call_pure_extern", "reinterpret", "type
 
 
 def _call(page: Page, node: ir.Call) -> Text:
+    if node.op == "call_function":
+        function, *given = (expr_text(page, arg) for arg in node.args)
+        return f"{page.module}.{function}({', '.join(given)})", ATOM
+    if node.op == "buffer_argument" and isinstance(node.args[0], ir.BufferLoad):
+        return name_of(page, node.args[0].buffer), ATOM
     of_buffer = _OF_BUFFER.get(node.op)
     if of_buffer is not None and isinstance(node.args[0], ir.BufferLoad):
         return f"{name_of(page, node.args[0].buffer)}.{of_buffer}", ATOM
@@ -217,7 +228,7 @@ _PRINT: dict[type, Callable[[Page, Any], Text]] = {
     Var: _var, Const: _const, StringImm: _string, GlobalVar: _global, ir.Not: _not, ir.Cast: _cast, ir.Select: _select,
     ir.Ramp: _ramp, ir.Broadcast: _broadcast, ir.Let: _let, ir.Call: _call, ir.BufferLoad: _load, BufferRegion: _region,
     Range: _range, ir.IterVar: _iter_var, ir.MatchBufferRegion: _matched, Buffer: _buffer,
-    ir.CommReducer: _reducer,
+    ir.CommReducer: _reducer, ir.Shuffle: _shuffle,
     **dict.fromkeys((*_INFIX, ir.Min, ir.Max, ir.Mod), _binary),
 }  # fmt: skip
 
@@ -239,7 +250,7 @@ def literal(page: Page, value: Any) -> str:
         return "{" + ", ".join(f"{literal(page, key)}: {literal(page, item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(literal(page, item) for item in value) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not isinstance(value, TypedFloat) and not math.isfinite(value):
         return f'T.float64("{value}")'
     return repr(value)
 
@@ -267,6 +278,6 @@ def buffer_text(
         parts.append(f"scope={quote(buffer.scope)}")
     if buffer.align != 64:
         parts.append(f"align={buffer.align}")
-    if buffer.offset_factor != 1:
+    if buffer.offset_factor:
         parts.append(f"offset_factor={buffer.offset_factor}")
     return f"T.{function}({', '.join(parts)})"

@@ -39,7 +39,9 @@ def _signature(page: Page, func: PrimFunc, name: str) -> None:
             texts.append(f"{handle}: T.handle")
         else:
             texts.append(f"{page.define(param, param.name)}: {buffer_text(page, 'Buffer', param, always_dtype=True)}")
-    page.line(f"def {name}({', '.join(texts)}):", func)
+    returned = next((node for node in ir.walk(func.body) if isinstance(node, ir.Return)), None)
+    result = "" if returned is None else f" -> T.{returned.value.dtype}"
+    page.line(f"def {name}({', '.join(texts)}){result}:", func)
     with page.indented():
         _declare_variables(page, (buffer for buffer, _ in matched))
         for buffer, handle in matched:
@@ -76,13 +78,25 @@ def _function_body(page: Page, body: Stmt) -> None:
 
 def _is_plain_root(realize: BlockRealize) -> bool:
     """Does the parser make this root block again when it is not written?"""
+    if realize.block.name != "root" or realize.iter_values or _states(realize):
+        return False
+    return bool(realize.block.alloc_buffers) or not _taken_for_root(realize.block.body)
+
+
+def _taken_for_root(stmt: Stmt) -> bool:
+    """Would this be read as the root, being all of the body? TVM then forgets its name, where it states nothing."""
+    if not isinstance(stmt, BlockRealize) or stmt.iter_values:
+        return False
+    block = stmt.block
+    unstated = not _states(stmt) and (block.alloc_buffers or ir.any_node(block.body, BlockRealize))
+    return block.name == "root" or bool(unstated)
+
+
+def _states(realize: BlockRealize) -> bool:
+    """Does the block say more than what it is called and what it allocates?"""
     block = realize.block
     stated = realize.predicate or block.reads or block.writes or block.match_buffers or block.init or block.annotations
-    if block.name != "root" or realize.iter_values or stated:
-        return False
-    inner = block.body
-    hidden = isinstance(inner, BlockRealize) and inner.block.name == "root" and not inner.iter_values
-    return bool(block.alloc_buffers) or not hidden
+    return bool(stated)
 
 
 def _allocations(page: Page, buffers: Iterable[Buffer]) -> None:
@@ -138,6 +152,10 @@ def _declares(page: Page, condition: ir.Expr) -> bool:
     return page.dialect.declares_lets and ir.any_node(condition, ir.Let)
 
 
+def _return(page: Page, stmt: ir.Return, last: bool) -> None:
+    page.line(page.dialect.ret.format(expr_text(page, stmt.value)), stmt)
+
+
 def _while(page: Page, stmt: ir.While, last: bool) -> None:
     page.line(f"while {expr_text(page, stmt.condition)}:", stmt)
     _body(page, stmt.body)
@@ -182,7 +200,7 @@ def _binding(page: Page, stmt: Any, item: Any, statement: str, value: str, last:
 
 def _let(page: Page, stmt: ir.LetStmt, last: bool) -> None:
     value = expr_text(page, stmt.value)
-    annotation = page.dialect.let.format(stmt.var.type)
+    annotation = page.dialect.pointer_let if stmt.var.type == "handle" else page.dialect.let.format(stmt.var.type)
     _binding(page, stmt, stmt.var, f": {annotation} = {value}", f"T.LetStmt({value})", last)
 
 
@@ -254,19 +272,22 @@ def _grid(page: Page, stmt: For) -> list[For]:
 
 
 def _is_plain(loop: For) -> bool:
-    return loop.kind == "serial" and constant(loop.min) == 0 and not loop.annotations
+    return loop.kind == "serial" and constant(loop.min) == 0 and not loop.annotations and loop.step is None
 
 
 def _loop_text(page: Page, loop: For) -> str:
     dim = ir.Range(loop.min, loop.extent)
-    start = [] if constant(loop.min) == 0 else [expr_text(page, loop.min)]
+    start = [] if constant(loop.min) == 0 and loop.step is None else [expr_text(page, loop.min)]
     parts = [*start, expr_text(page, stop_of(dim))]
     if loop.kind == "serial" and not loop.annotations:
+        parts += [] if loop.step is None else [expr_text(page, loop.step)]
         return f"range({', '.join(parts)})"
     if loop.thread is not None:
         parts.append(f"thread={quote(loop.thread)}")
     if loop.annotations:
         parts.append(f"annotations={_attrs_text(page, loop.annotations)}")
+    if loop.step is not None:
+        parts.append(f"step={expr_text(page, loop.step)}")
     return f"T.{_LOOPS[loop.kind]}({', '.join(parts)})"
 
 
@@ -295,7 +316,7 @@ def _print_block(page: Page, block: ir.Block, realize: BlockRealize | None) -> N
         for match in block.match_buffers:
             _declare_variables(page, (match.buffer,))
             text = buffer_text(page, "match_buffer", match.buffer, expr_text(page, match.source), always_dtype=True)
-            if match.buffer.offset_factor == 1 and _asks_offset(block, match.buffer):
+            if match.buffer.offset_factor == 0 and _asks_offset(block, match.buffer):
                 text = f"{text[:-1]}, offset_factor=1)"  # for TVM the buffer has no offset without it
             page.line(f"{page.define(match.buffer, match.buffer.name)} = {text}", match)
         if block.init is not None:
@@ -355,7 +376,7 @@ _STATEMENTS: dict[type, Callable[[Page, Any, bool], None]] = {
     ir.SeqStmt: _seq, ir.BufferStore: _store, ir.Evaluate: _evaluate, ir.IfThenElse: _if, ir.While: _while, ir.Break:
     _break,
     ir.Continue: _continue, ir.AssertStmt: _assert, ir.AttrStmt: _attr, ir.LetStmt: _let, ir.AllocBuffer: _alloc,
-    ir.DeclBuffer: _decl, For: _for, BlockRealize: _realize, ir.Block: _block,
+    ir.DeclBuffer: _decl, ir.Return: _return, For: _for, BlockRealize: _realize, ir.Block: _block,
 }  # fmt: skip
 
 

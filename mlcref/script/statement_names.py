@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlcref.errors import TypeMismatch, UnsupportedError
-from mlcref.ir import Break, CommReducer, Continue, ExprLike, Range, Target, Var, as_expr, cast, constant
+from mlcref import dtype as dt
+from mlcref.errors import TypeMismatch
+from mlcref.ir import (
+    Break, CommReducer, Const, Continue, Expr, ExprLike, Range, Target, Var, as_expr, cast, const, constant,
+)  # fmt: skip
 from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.script import forms
 from mlcref.script.macros import comm_reducer as comm_reducer
@@ -21,31 +25,45 @@ def grid(*extents: Any) -> forms.Loops:
     return forms.Loops("serial", tuple(forms.span(*pair) for pair in pairs))
 
 
-def _loop(kind: str, start: ExprLike, stop: Any, annotations: Annotations, thread: str | None = None) -> forms.Loops:
+def _loop(
+    kind: str, start: ExprLike, stop: Any, annotations: Annotations, thread: str | None = None, step: Any = None
+) -> forms.Loops:
     low, high = (0, start) if stop is None else (start, stop)
-    return forms.Loops(kind, (forms.span(low, high),), thread, annotations)
+    dim = forms.span(low, high)
+    return forms.Loops(kind, (dim,), thread, annotations, step_of(dim, step))
+
+
+def step_of(dim: Range, step: Any) -> Expr | None:
+    """The step of a loop over ``dim``, in its type; None for steps of one."""
+    if step is None or constant(as_expr(step)) == 1:
+        return None
+    expr = as_expr(step)
+    if not dt.is_integer(expr.dtype):
+        raise TypeMismatch(f"the step of a loop is an integer, not {expr.dtype}")
+    number = constant(expr)
+    if number is not None and number <= 0:
+        raise TypeMismatch(f"the step of a loop is positive, not {number}", hint="count up and turn the index round")
+    return cast(dim.extent.dtype, expr)
 
 
 def serial(start: ExprLike, stop: Any = None, *, annotations: Annotations = None, step: Any = None) -> forms.Loops:
-    """A serial loop from ``start`` (0 when there is one argument) up to ``stop``."""
-    if step is not None and constant(as_expr(step)) != 1:
-        raise UnsupportedError("a loop with a step", rule="script.unsupported", hint="scale the loop variable instead")
-    return _loop("serial", start, stop, annotations)
+    """A serial loop from ``start`` (0 when there is one argument) up to ``stop``, by steps of ``step``."""
+    return _loop("serial", start, stop, annotations, step=step)
 
 
-def parallel(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+def parallel(start: ExprLike, stop: Any = None, *, annotations: Annotations = None, step: Any = None) -> forms.Loops:
     """A loop whose iterations may run at the same time."""
-    return _loop("parallel", start, stop, annotations)
+    return _loop("parallel", start, stop, annotations, step=step)
 
 
-def vectorized(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+def vectorized(start: ExprLike, stop: Any = None, *, annotations: Annotations = None, step: Any = None) -> forms.Loops:
     """A loop whose iterations become the lanes of a vector."""
-    return _loop("vectorized", start, stop, annotations)
+    return _loop("vectorized", start, stop, annotations, step=step)
 
 
-def unroll(start: ExprLike, stop: Any = None, *, annotations: Annotations = None) -> forms.Loops:
+def unroll(start: ExprLike, stop: Any = None, *, annotations: Annotations = None, step: Any = None) -> forms.Loops:
     """A loop that is written out."""
-    return _loop("unrolled", start, stop, annotations)
+    return _loop("unrolled", start, stop, annotations, step=step)
 
 
 def thread_binding(
@@ -123,6 +141,37 @@ def sblock_alloc_buffer(
     return forms.Allocation(new_buffer(shape, dtype, strides, elem_offset, scope, align, offset_factor), True)
 
 
+def allocate(
+    extents: Any, dtype: Any = "float32", scope: str = "global", condition: Any = None, *,
+    annotations: Annotations = None,
+) -> forms.Allocation:  # fmt: skip
+    """Memory by a pointer, for :func:`decl_buffer`: ``p = T.allocate([64], "float32", "global")``."""
+    if condition is not None and constant(as_expr(condition)) != 1:
+        raise TypeMismatch("T.allocate takes no condition")
+    return forms.Allocation(new_buffer(extents, dtype, scope=scope), False, annotations, pointer=True)
+
+
+MAX_CONSTANTS = 4096
+
+
+def allocate_const(
+    data: Any, dtype: Any, extents: Any, *, annotations: Annotations = None
+) -> forms.Allocation:
+    """Memory with constants in it, by a pointer: ``p = T.allocate_const([1, 2], "int32", [2])``."""
+    kind = dtype_of(dtype)
+    contents = tuple(const(item.value if isinstance(item, Const) else item, kind) for item in data)
+    buffer = new_buffer(extents, kind)
+    count = math.prod(constant(extent) or 0 for extent in buffer.shape)
+    if len(contents) != count or not 1 <= count <= MAX_CONSTANTS:
+        raise TypeMismatch(f"T.allocate_const of {count} elements is given {len(contents)}, at most {MAX_CONSTANTS}")
+    return forms.Allocation(buffer, False, annotations, pointer=True, contents=contents)
+
+
+def ret(value: ExprLike) -> forms.Returned:
+    """End the function with ``value``."""
+    return forms.Returned(as_expr(value))
+
+
 def _no_data(data: Any) -> None:
     if data is not None:
         raise TypeMismatch("an allocation has memory of its own: data= is for T.decl_buffer")
@@ -183,7 +232,11 @@ def match_buffer(
     """The buffer behind a handle parameter, or a name for a region: ``T.match_buffer(A[0:16, 0:16], (16, 16))``."""
     if data is not None or buffer_type not in ("default", ""):
         raise TypeMismatch("T.match_buffer takes no data and no buffer_type here")
+    if isinstance(param, forms.DataOf):
+        raise TypeMismatch(f"the memory of {param.buffer.name} is matched to a buffer already")
     if isinstance(param, forms.HandleParameter):
+        if param.used:
+            raise TypeMismatch(f"{param.name} is used before it is matched to a buffer")
         if shape is None:
             raise TypeMismatch(f"T.match_buffer({param.name}) needs a shape")
         return forms.Match(
@@ -195,8 +248,10 @@ def match_buffer(
     return forms.Match(new_buffer(extents, element, strides, elem_offset, scope, align, offset_factor), source)
 
 
-def evaluate(value: ExprLike) -> forms.Evaluation:
+def evaluate(value: ExprLike) -> forms.Evaluation | forms.Returned:
     """Evaluate an expression for its effect."""
+    if isinstance(value, forms.Returned):
+        return value
     return forms.Evaluation(as_expr(value))
 
 
@@ -302,10 +357,8 @@ def remap(kinds: str, bindings: Any) -> forms.Axes:
 
 
 __all__ = [
-    "Assert", "alloc_buffer", "alloc_local", "alloc_shared", "attr", "bind", "break_loop", "comm_reducer",
-    "continue_loop", "env_thread", "launch_thread", "block", "block_attr", "decl_buffer", "evaluate", "func_attr",
-    "grid", "init",
-    "match_buffer", "meta_var", "parallel", "reads", "sblock_alloc_buffer", "serial", "target", "thread_binding",
-    "unroll", "var",
-    "vectorized", "where", "writes",
+    "Assert", "alloc_buffer", "alloc_local", "alloc_shared", "allocate", "allocate_const", "attr", "bind",
+    "break_loop", "comm_reducer", "continue_loop", "env_thread", "launch_thread", "block", "block_attr",
+    "decl_buffer", "evaluate", "func_attr", "grid", "init", "match_buffer", "meta_var", "parallel", "reads", "ret",
+    "sblock_alloc_buffer", "serial", "target", "thread_binding", "unroll", "var", "vectorized", "where", "writes",
 ]  # fmt: skip

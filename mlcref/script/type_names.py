@@ -108,13 +108,14 @@ def new_buffer(
         if not dt.is_integer(expr.dtype):
             raise TypeMismatch(f"a dimension counts elements: {expr.dtype} is no integer type")
     return Buffer(
-        "", extents, dtype_of(dtype), scope, steps, offset, None, _or_default(align, 64), _or_default(offset_factor, 1)
+        "", extents, dtype_of(dtype), scope, steps, offset, None, _or_default(align, 64), _or_default(offset_factor, 0)
     )
 
 
 def declared(data: Any, shape: Any, *layout: Any) -> Declaration:
-    """A buffer of ``shape`` and ``layout`` over the memory ``data``, which is ``A.data`` or a pointer parameter."""
-    if not isinstance(data, DataOf | HandleParameter):
+    """A buffer of ``shape`` and ``layout`` over the memory ``data``: ``A.data``, a parameter, a pointer with a name."""
+    pointer = isinstance(data, Var) and data.dtype == "handle"
+    if not pointer and not isinstance(data, DataOf | HandleParameter):
         raise TypeMismatch("data= must be the memory of a buffer", hint="write data=A.data")
     source = data.buffer if isinstance(data, DataOf) else data
     return Declaration(new_buffer(shape, *layout), source)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlcref import ir
 from mlcref.ir import Attrs, Buffer, BufferRegion, Const, Expr, IterVar, PrimFunc, Range, Stmt, Var
+from mlcref.ir.typed_number import TypedFloat, TypedInt
 from mlcref.script import from_source, print_script
 from mlcref.script.forms import load_origin
 
@@ -18,6 +19,7 @@ INTS = ("int32", "int64", "uint8", "int8", "uint64")
 FLOATS = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
 ARITHMETIC = (ir.Add, ir.Sub, ir.Mul, ir.Min, ir.Max)
 WHOLE = (ir.FloorDiv, ir.FloorMod, ir.Div, ir.Mod)
+TYPED = {"wide": TypedInt(4, "int64"), "half": [TypedFloat(0.5, "float16"), TypedFloat(float("inf"), "float32")]}
 COMPARISONS = (ir.EQ, ir.NE, ir.LT, ir.LE, ir.GT, ir.GE)
 
 
@@ -29,12 +31,14 @@ class Names:
     variables: list[Var] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     loops: int = 0
+    module: bool = False
 
     def one(self, *options: Any) -> Any:
         return self.draw(st.sampled_from(options))
 
     def inside(self, *variables: Var, buffers: tuple[Buffer, ...] = (), loops: int = 0) -> Names:
-        return Names(self.draw, [*self.variables, *variables], [*self.buffers, *buffers], self.loops + loops)
+        known, memory = [*self.variables, *variables], [*self.buffers, *buffers]
+        return Names(self.draw, known, memory, self.loops + loops, self.module)
 
 
 def constant(names: Names, dtype: str) -> Expr:
@@ -81,6 +85,34 @@ def conversion(names: Names, dtype: str, depth: int) -> Expr:
 def selection(names: Names, dtype: str, depth: int) -> Expr:
     condition, a, b = (expression(names, t, depth) for t in ("bool", dtype, dtype))
     return ir.Select(condition, a, b) if names.one(True, False) else ir.call("if_then_else", condition, a, b)
+
+
+def shuffle(names: Names, dtype: str, depth: int) -> Expr:
+    """One lane of scalars and vectors."""
+    parts: list[Expr] = [expression(names, dtype, depth) for _ in range(names.one(1, 2))]
+    parts += [ir.Broadcast(expression(names, dtype, depth), 4)] if names.one(True, False) else []
+    lanes = sum(4 if isinstance(part, ir.Broadcast) else 1 for part in parts)
+    return ir.Shuffle(tuple(parts), (Const(names.draw(st.integers(0, lanes - 1))),))
+
+
+def fused(names: Names, dtype: str, depth: int) -> Expr:
+    return ir.call("fma", *(expression(names, dtype, depth) for _ in range(3)))
+
+
+def null_check(names: Names, dtype: str, depth: int) -> Expr:
+    pointers = [v for v in names.variables if v.type == "handle"]
+    null = ir.call("reinterpret", Const(0, "uint64"), dtype="handle")
+    return ir.call("isnullptr", names.one(pointer(names), null, *pointers))
+
+
+def call_of_function(names: Names, dtype: str, depth: int) -> Expr:
+    """A call of ``other`` in the module, where the program is in one."""
+    if not names.module or dtype != "int32":
+        return constant(names, dtype)
+    buffer = names.one(*names.buffers)
+    whole = ir.call("buffer_argument", load_origin(buffer))
+    given = expression(names, "int32", depth)
+    return ir.call("call_function", ir.GlobalVar("other"), names.one(whole, pointer(names)), given, dtype="int32")
 
 
 def float_call(names: Names, dtype: str, depth: int) -> Expr:
@@ -147,9 +179,12 @@ def load(names: Names, dtype: str, depth: int) -> Expr:
 
 
 _MAKERS: dict[str, tuple[Any, ...]] = {
-    "bool": (comparison, comparison, logic, negation, let),
-    "float": (arithmetic, conversion, selection, float_call, load, load, extern, let, unknown),
-    "int": (arithmetic, arithmetic, conversion, selection, int_call, int_call, load, extern, let, unknown),
+    "bool": (comparison, comparison, logic, negation, let, null_check),
+    "float": (arithmetic, conversion, selection, float_call, fused, load, load, extern, let, unknown, shuffle),
+    "int": (
+        arithmetic, arithmetic, conversion, selection, int_call, int_call, load, extern, let, unknown, shuffle,
+        call_of_function,
+    ),
 }
 
 
@@ -179,8 +214,10 @@ def for_loop(names: Names, depth: int) -> Stmt:
     low = names.one(Const(0, var.type), Const(0, var.type), expression(names, var.type, 1))
     extent = names.one(Const(4, var.type), Const(8, var.type), expression(names, var.type, 1))
     thread = names.one("blockIdx.x", "vthread") if kind == "thread_binding" else None
-    annotations = Attrs(names.one({}, {}, {"pragma": [1, "two", {"three": 3.5}], "flag": True}))
-    return ir.For(var, low, extent, kind, statement(names.inside(var, loops=1), depth), thread, annotations)
+    annotations = Attrs(names.one({}, {}, {"pragma": [1, "two", {"three": 3.5}], "flag": True}, TYPED))
+    step = None if thread else names.one(None, None, Const(2, var.type), expression(names, var.type, 1))
+    step = None if isinstance(step, Const) and step.value < 2 else step
+    return ir.For(var, low, extent, kind, statement(names.inside(var, loops=1), depth), thread, annotations, step)
 
 
 def branch(names: Names, depth: int) -> Stmt:
@@ -191,6 +228,23 @@ def branch(names: Names, depth: int) -> Stmt:
 def while_loop(names: Names, depth: int) -> Stmt:
     body = ir.seq(statement(names.inside(loops=1), depth), names.one(ir.Break, ir.Continue)())
     return ir.While(expression(names, "bool", 2), body)
+
+
+def pointer_statement(names: Names, depth: int) -> Stmt:
+    """A pointer with a name, and a branch on it."""
+    var = Var(names.one("p", "A"), "handle")
+    null = ir.call("reinterpret", Const(0, "uint64"), dtype="handle")
+    value = names.one(ir.call("address_of", ir.BufferLoad(*_element(names))), null)
+    return ir.LetStmt(var, value, branch(names.inside(var), depth))
+
+
+def _element(names: Names) -> tuple[Buffer, tuple[Expr, ...]]:
+    buffer = names.one(*names.buffers)
+    return buffer, indices(names, buffer, 0)
+
+
+def end(names: Names, depth: int) -> Stmt:
+    return ir.Return(expression(names, "int32", 2))
 
 
 def let_statement(names: Names, depth: int) -> Stmt:
@@ -293,12 +347,13 @@ def block(names: Names, depth: int) -> Stmt:
     return ir.BlockRealize(tuple(values), where, made)
 
 
-PLAIN = (store, store, store, evaluation)
+PLAIN = (store, store, store, evaluation, end)
 NESTED = (
     for_loop,
     for_loop,
     for_loop,
     branch,
+    pointer_statement,
     while_loop,
     let_statement,
     sequence,
@@ -308,13 +363,13 @@ NESTED = (
     reduction,
 )
 flat_only: tuple[Any, ...] = (allocation, declaration)
-blocks_only: tuple[Any, ...] = (block, block, block)
+blocks_only: tuple[Any, ...] = (block, block, block, declaration)
 
 
 def statement(names: Names, depth: int) -> Stmt:
     if depth == 0:
         return names.one(*PLAIN)(names, 0)
-    return names.one(*PLAIN[:2], *NESTED, *names.draw(st.just(_special(names))))(names, depth - 1)
+    return names.one(*PLAIN[:2], end, *NESTED, *names.draw(st.just(_special(names))))(names, depth - 1)
 
 
 def _special(names: Names) -> tuple[Any, ...]:
@@ -322,15 +377,14 @@ def _special(names: Names) -> tuple[Any, ...]:
 
 
 @st.composite
-def functions(draw: Any, flat: bool) -> PrimFunc:
-    names = Names(draw)
+def functions(draw: Any, flat: bool, module: bool = False) -> PrimFunc:
+    names = Names(draw, module=module)
     n, m = Var("n", "int32"), Var("n", "int64")
     shapes = names.one(((Const(4), Const(8)), (Const(8),)), ((n, Const(2)), (m, n)), ((), (n,)))
     params = [Buffer("flat" if flat else "A", shapes[0], names.one(*INTS, *FLOATS)), Buffer("B", shapes[1], "float32")]
     if names.one(True, False, False):
-        params.append(
-            Buffer("C", (Const(4),), "int32", strides=(Const(2),), elem_offset=Const(1), align=32, offset_factor=2)
-        )
+        factor = names.one(1, 2)
+        params.append(Buffer("C", (Const(4),), "int32", "global", (Const(2),), Const(1), None, 32, factor))
     scalar = Var("k", "int32")
     func = PrimFunc(
         (*params, scalar), ir.Evaluate(Const(0)), Attrs(names.one({}, {"global_symbol": "f", "tir.noalias": True}))
@@ -362,3 +416,34 @@ def test_schedulable_functions_parse_back(func: PrimFunc) -> None:
 def test_flat_functions_parse_back(func: PrimFunc) -> None:
     for dialect in ("tir", "tirx"):
         check(func, dialect)
+
+
+@st.composite
+def modules(draw: Any) -> ir.IRModule:
+    """A function, and another one that it may call."""
+    main = draw(functions(flat=draw(st.booleans()), module=True))
+    given = Buffer("P", (Var("n", "int32"),), "float32")
+    value = ir.Return(expression(Names(draw, list(func_vars := [Var("k", "int32")]), [given]), "int32", 2))
+    other = PrimFunc((given, *func_vars), value, Attrs({"global_symbol": "other"}))
+    return ir.IRModule({"main": main.with_attr("global_symbol", "main"), "other": other})
+
+
+@pytest.mark.filterwarnings("ignore::mlcref.errors.ScriptWarning")
+@given(modules())
+def test_modules_with_calls_parse_back(mod: ir.IRModule) -> None:
+    for dialect in ("tir", "tirx"):
+        text = print_script(mod, dialect=dialect)
+        again = from_source(text)
+        difference = ir.first_difference(mod, again)
+        assert difference is None, f"{difference}\n{text}\n{print_script(again, dialect=dialect)}"
+        assert print_script(again, dialect=dialect) == text
+
+
+@pytest.mark.filterwarnings("ignore::mlcref.errors.ScriptWarning")
+@given(functions(flat=False))
+def test_copies_and_substitutions_keep_the_program(func: PrimFunc) -> None:
+    assert ir.first_difference(func, ir.fresh(func)) is None
+    values = {scalar: Var(scalar.name, scalar.type) for scalar in func.scalars}
+    back = {new: old for old, new in values.items()}
+    body = ir.substitute(ir.substitute(func.body, values), back)
+    assert ir.first_difference(func, ir.replace(func, body=body)) is None

@@ -240,12 +240,13 @@ def test_a_collective_into_local_memory_is_not_supported() -> None:
     @T.prim_func
     def f(A: T.Buffer((4,), "float32"), B: T.Buffer((1,), "float32")):
         L = T.alloc_buffer((1,), "float32", scope="local")
-        for k in T.thread_binding(4, thread="threadIdx.x"):
-            with T.block("L"):
-                vk = T.axis.reduce(4, k)
-                with T.init():
-                    L[0] = T.float32(0)
-                L[0] = L[0] + A[vk]
+        for _ in T.thread_binding(1, thread="blockIdx.x"):
+            for k in T.thread_binding(4, thread="threadIdx.x"):
+                with T.block("L"):
+                    vk = T.axis.reduce(4, k)
+                    with T.init():
+                        L[0] = T.float32(0)
+                    L[0] = L[0] + A[vk]
         B[0] = T.float32(0)
 
     with pytest.raises(UnsupportedError, match="a reduction over threads into L, of which each thread has its own"):
@@ -320,12 +321,13 @@ def test_races_in_memory_of_one_thread() -> None:
     @T.prim_func
     def f(A: T.Buffer((2, 4), "float32")):
         L = T.alloc_buffer((4,), "float32", scope="local")
-        for t in T.thread_binding(2, thread="threadIdx.x"):
-            for v in T.vectorized(4):
-                L[v] = A[t, v]
-        for t in T.thread_binding(2, thread="threadIdx.x"):
-            for v in T.vectorized(3):
-                L[v] = L[v + 1]
+        for _ in T.thread_binding(1, thread="blockIdx.x"):
+            for t in T.thread_binding(2, thread="threadIdx.x"):
+                for v in T.vectorized(4):
+                    L[v] = A[t, v]
+            for t in T.thread_binding(2, thread="threadIdx.x"):
+                for v in T.vectorized(3):
+                    L[v] = L[v + 1]
 
     with pytest.raises(OracleError, match=r"race on L\[1\]: read by vectorized iteration v=0, written by v=1"):
         interpret(f, floats(2, 4))

@@ -337,7 +337,6 @@ def test_races_through_pointers_are_seen() -> None:
         "T.start_profile_intrinsic(1)",
         "T.ptx_wait_group(0)",
         'T.ptx_legacy.mma("m8n8k4", A.data)',
-        "T.evaluate(A.data)",
         "T.tvm_mma_sync(A.data, 0)",
     ],
 )
@@ -473,10 +472,11 @@ def test_tables_of_attributes() -> None:
         ("T.evaluate(A.access_ptr('x'))", "access_ptr takes"),
         ('T.launch_thread("blockIdx.q", 4)', "unknown thread axis"),
         ('T.launch_thread("blockIdx.x", 4)', "this thread axis has no variable"),
-        ("for i in T.serial(0, 8, step=2):\n        B[i] = 0", "a loop with a step"),
+        ("for i in T.serial(0, 8, step=-2):\n        B[i] = 0", "the step of a loop is positive, not -2"),
+        ("for i in T.serial(0, 8, step=A[0]):\n        B[i] = 0", "the step of a loop is an integer, not float32"),
         ("B[0] = T.Ramp(0, 1, T.vscale() * 4)", "whose length is no constant"),
         ("V = T.decl_buffer((4,), data=B[0])", "must be the memory of a buffer"),
-        ("return 5", "Return statements"),
+        ("return A.data", "a tensor program returns a number, not a handle"),
     ],
 )
 def test_what_does_not_fit_is_refused(line: str, message: str) -> None:
