@@ -28,6 +28,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, default=0, help="seed of the inputs (default %(default)s)")
     check.add_argument("--max-statements", type=int, default=2_000_000, help="longest run (default %(default)s)")
     check.add_argument("--timeout", type=float, default=60.0, help="seconds for each program (default %(default)s)")
+    check.add_argument("--prove", action="store_true", help="try static proofs first, for all inputs and sizes (islpy)")
     check.add_argument("--json", action="store_true", help="print the verdicts as JSON, by function")
     return check
 
@@ -36,13 +37,14 @@ def run(options: argparse.Namespace) -> int:
     """Check every tensor program of the file."""
     programs = tensor_programs(read_program(options.file))
     for func in programs.values():
-        _refuse_large(func)
+        if not options.prove:
+            _refuse_large(func)
     rules = options.rules.split(",") if options.rules else None
     verdicts: dict[str, Verdict] = {}
     for name, func in programs.items():
         verdicts[name] = verify(
             func, rules=rules, trials=options.trials, seed=options.seed,
-            max_statements=options.max_statements, timeout=options.timeout,
+            max_statements=options.max_statements, timeout=options.timeout, prove=options.prove,
         )  # fmt: skip
     if options.json:
         print(json.dumps({name: verdict.as_json() for name, verdict in verdicts.items()}, indent=2))

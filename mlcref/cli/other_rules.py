@@ -22,6 +22,7 @@ REMEDIES = {
     "block.regions": "correct T.reads and T.writes, or leave them out: the parser infers them",
     "block.coverage": "compare the loop's extent with the output's; pad, or write the rest in another block",
     "loop.race": "make the loop serial, or let its iterations write different elements",
+    "loop.step": "let the loop count up: give it a positive step and turn the index round",
     "thread.race": "put the conflicting accesses into different phases, or in different elements",
     "thread.extent": "give all launches of a thread axis one extent, in one kernel",
     "thread.sync": "put the barrier where all threads of the block reach it",
@@ -36,6 +37,7 @@ REMEDIES = {
     "call.scalar": "pass a number of the parameter's type, in its range",
     "call.readonly": "pass a writable array: array.copy()",
     "call.alias": 'pass a copy of one of them, or declare the function with "tir.noalias": False',
+    "call.function": "give the function memory of the type, shape and layout that its parameters declare",
     "call.host": "register the function with mlcref.register_global_func, and let it accept these arguments",
 }
 """By rule of docs/semantics.md."""
@@ -51,14 +53,15 @@ PRECONDITION_REMEDIES = {
     "no block below uses what another block writes in another iteration": _SEVERAL,
     "no iterations depend on each other across blocks": _SEVERAL,
     "the loop is not bound to a thread axis": "pick another loop, or bind this one last",
-    "the loops are serial and not annotated": "fuse or split before parallel, vectorize, bind and annotate",
+    "the loops are all serial, parallel, vectorized or unrolled, and not annotated":
+        "give the loops one kind; bind and annotate after fuse",
     "the loop is serial and not annotated": "fuse or split before parallel, vectorize, bind and annotate",
     "the product of the factors is at least the extent": "give larger factors, or None for one of them",
     "at most one factor is inferred": "give all factors but one a number",
     "given factors are positive": "give factors of 1 or more",
     "each loop is the only statement of the loop before it": "reorder the loops until they are nested tightly",
     "no range depends on another of the loops": "split the outer loop so that the inner range is constant",
-    "blocks below are bound by an independent affine map":
+    "blocks below that reduce or update are bound by an independent affine map":
         "reorder before fuse, or split so that each iterator has loops of its own",
     "the block is in the body of its scope, where there are only loops and blocks": _BODY,
     "the output is allocated in the scope": "cache_write the output first: parameters stay where they are",

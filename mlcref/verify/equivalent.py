@@ -14,14 +14,23 @@ from mlcref.errors import CallError, OracleError, UnsupportedError
 from mlcref.interp.arguments import Binding
 from mlcref.interp.bound import BoundArithmetic, Undecided, WideArithmetic, error_of
 from mlcref.interp.field import FieldArithmetic, miss_probability
+from mlcref.interp.host import CALLS
 from mlcref.interp.memory import Undefined
 from mlcref.interp.numeric import MACHINE, Arithmetic
 from mlcref.interp.run import select
-from mlcref.ir import Buffer, Const, IRModule, PrimFunc
+from mlcref.ir import Buffer, Call, Const, IRModule, PrimFunc, Return, any_node, walk
 from mlcref.verify.compare import Comparison, Difference, compare
 from mlcref.verify.explain import explained
 from mlcref.verify.inputs import KINDS, Trial, trials
 from mlcref.verify.minimize import minimized
+from mlcref.verify.proofs import (
+    MOST_RUN_ELEMENTS,
+    Proving,
+    attempt_equivalence,
+    confirmable,
+    confirming_statements,
+    unconfirmed,
+)
 from mlcref.verify.report import REFUTED, TESTED, UNSUPPORTED, Counterexample, Verdict
 from mlcref.verify.runs import LARGEST_FIELD_RUN, Limits, run_trial, traits_of
 
@@ -41,6 +50,7 @@ def check_equivalent(
     max_statements: int | None = None,
     timeout: float | None = None,
     minimize: bool = True,
+    prove: Proving = False,
 ) -> Verdict:
     """Does ``g`` refine ``f``: wherever ``f`` is defined, does ``g`` compute the same and touch nothing else?
 
@@ -61,6 +71,12 @@ def check_equivalent(
     the check: both end in "UNSUPPORTED: budget …". What the inputs do not reach, such as a branch never taken, is not
     seen. Counterexamples are made small unless ``minimize`` is false.
 
+    With ``prove`` a static proof is tried first (:func:`mlcref.verify.prove.prove_equivalent`, within its budget of
+    operations). The verdict is "PROVED" if there is one; a short run confirms it, and if that shows a difference
+    ``ProofContradiction`` is raised. Otherwise the runs decide, and ``detail`` says what could not be proved. True
+    raises ``UnsupportedError`` where islpy is not installed (``pip install mlcref[prove]``), "auto" leaves the proof
+    out there. Together with ``inputs``, ``prove`` raises ``ValueError``: a proof is about all inputs.
+
     >>> from mlcref.script import from_source
     >>> text = '''
     ... @T.prim_func
@@ -71,12 +87,26 @@ def check_equivalent(
     >>> print(check_equivalent(from_source(text), from_source(text.replace("* T.float32(2)", "+ A[i]"))))
     TESTED(p_miss <= 1.7e-18): 1 input, all results equal bit by bit
     """
+    if prove and inputs is not None:
+        raise ValueError("prove is about all inputs: leave inputs out")
     deadline = None if timeout is None else time.monotonic() + timeout
     check = Check(select(f, entry), select(g, entry), tuple(poison), seed, Limits(max_statements, deadline))
     check.trials = trials
     mismatch = signature_mismatch(check.f, check.g)
     if mismatch:
         return Verdict(UNSUPPORTED, mismatch, seed=seed)
+    if prove:
+        attempt = attempt_equivalence(check.f, check.g, poison, prove)
+        if attempt.proved or not confirmable(check.f, check.g, most=MOST_RUN_ELEMENTS):
+            verdict = check.confirm()
+        else:
+            verdict = _run(check, None, trials, minimize)
+        return attempt.judged(verdict, check.f, check.g)
+    return _run(check, inputs, trials, minimize)
+
+
+def _run(check: Check, inputs: Iterable[Sequence[Any]] | None, trials: int | None, minimize: bool) -> Verdict:
+    """The verdict of the runs, with the counterexample in full."""
     verdict = check.run(check.given(inputs) if inputs is not None else check.drawn(trials), trials is None)
     if verdict.counterexample is None:
         return verdict
@@ -86,6 +116,10 @@ def check_equivalent(
 
 def signature_mismatch(f: PrimFunc, g: PrimFunc) -> str:
     """Why two programs cannot be called with the same arguments; empty when they can."""
+    if any(p.type == "handle" for p in (*f.scalars, *g.scalars)):
+        return "pointers as parameters have no values to try"
+    if any_node(f.body, Return) or any_node(g.body, Return):
+        return "programs that return values are not compared"
     if len(f.params) != len(g.params):
         return f"the programs take {len(f.params)} and {len(g.params)} arguments"
     for p, q in zip(f.params, g.params, strict=True):
@@ -98,6 +132,10 @@ def _signature(param: Any) -> tuple[Any, ...]:
     if not isinstance(param, Buffer):
         return ("scalar", param.type)
     return (param.type, *(extent.value if isinstance(extent, Const) else "symbolic" for extent in param.shape))
+
+
+def _calls_host(func: PrimFunc) -> bool:
+    return any(isinstance(node, Call) and node.op in CALLS for node in walk(func.body))
 
 
 class Check:
@@ -113,6 +151,7 @@ class Check:
         self.ordered = mine.ordered or other.ordered
         self.indirect = mine.indirect or other.indirect
         self.in_field = self.floats and max(mine.stores, other.stores) <= LARGEST_FIELD_RUN
+        self.in_field = self.in_field and not (_calls_host(f) or _calls_host(g))  # which knows floats, not the field
         self.trials: int | None = None
         self.undefined: OracleError | None = None
         self.within_bound = 0
@@ -123,6 +162,14 @@ class Check:
         """Do elements differ in the field on which more inputs could decide?"""
         self.doubtful = 0
         """Elements that differ in the field, by no more than rounding in the machine, and are no rational functions."""
+
+    def confirm(self) -> Verdict:
+        """The verdict of a short run, beside a proof."""
+        if not confirmable(self.f, self.g):
+            return unconfirmed(self.seed)
+        self.trials = 1
+        self.limits = Limits(confirming_statements(self.limits.max_statements), self.limits.deadline)
+        return self.run(self.drawn(1), adaptive=False)
 
     # --- inputs ---
 

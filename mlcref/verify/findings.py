@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from mlcref.errors import CallError, MlcrefError, OracleError, UnsupportedError
 from mlcref.interp.domains import execute_in
@@ -13,7 +17,18 @@ from mlcref.interp.rules import MEANINGLESS, RULES, SIGNATURE
 from mlcref.interp.run import check_output, select
 from mlcref.interp.signature import SignatureCheck
 from mlcref.ir import IRModule, PrimFunc
-from mlcref.verify.inputs import Trial, trials as draw
+from mlcref.verify.inputs import Trial, arguments, trials as draw
+from mlcref.verify.proofs import (
+    MOST_CONFIRMED_ELEMENTS,
+    MOST_RUN_ELEMENTS,
+    Attempt,
+    ProofContradiction,
+    Proving,
+    attempt_rules,
+    confirmable,
+    confirming_statements,
+    unconfirmed,
+)
 from mlcref.verify.report import REFUTED, TESTED, UNSUPPORTED, Finding, Verdict
 from mlcref.verify.runs import Limits, traits_of
 
@@ -29,6 +44,7 @@ def verify(
     entry: str = "main",
     max_statements: int | None = None,
     timeout: float | None = None,
+    prove: Proving = False,
 ) -> Verdict:
     """Does ``f`` mean something on inputs, and is what its blocks declare true?
 
@@ -39,7 +55,13 @@ def verify(
     no input showed one; "UNSUPPORTED" when the oracle cannot run it or a budget (``max_statements`` of each run,
     ``timeout`` in seconds) ends. A run that means nothing ends there: signature findings behind it are not seen.
 
-    Raises ``ValueError`` for unknown rules.
+    With ``prove`` (True, or "auto": only where islpy is installed) a static proof is tried first, of each rule
+    (:mod:`mlcref.verify.prove`): "PROVED" says that no call whose arguments fit breaks one of ``rules``, and a short
+    run confirms it. A rule that is refuted statically is looked for in a run at those sizes. Otherwise the runs
+    decide, and ``detail`` says what could not be proved.
+
+    Raises ``ValueError`` for unknown rules, and for ``prove`` with ``inputs``; ``UnsupportedError`` for ``prove=True``
+    without islpy; ``ProofContradiction`` if proof and run disagree.
 
     >>> from mlcref.script import from_source
     >>> f = from_source('''
@@ -58,6 +80,72 @@ def verify(
     """
     func, chosen = select(f, entry), _chosen(rules)
     limits = Limits(max_statements, None if timeout is None else time.monotonic() + timeout)
+    if prove and inputs is not None:
+        raise ValueError("prove is about all inputs: leave inputs out")
+    if not prove:
+        return _run(func, chosen, inputs, trials, seed, tuple(poison), limits)
+    attempt = attempt_rules(func, chosen, poison, prove)
+    if attempt.proved:
+        limits = Limits(confirming_statements(max_statements), limits.deadline)
+        runs = _run(func, chosen, None, 1, seed, tuple(poison), limits) if confirmable(func) else unconfirmed(seed)
+        return attempt.judged(runs, func)
+    verdict = unconfirmed(seed)
+    if confirmable(func, most=MOST_RUN_ELEMENTS):
+        verdict = _run(func, chosen, None, trials, seed, tuple(poison), limits)
+    if verdict.status != REFUTED and attempt.refuted:
+        found = _refuted(func, chosen, attempt, seed, tuple(poison), limits)
+        verdict = verdict if found is None else found
+    return attempt.judged(verdict, func)
+
+
+def _refuted(
+    func: PrimFunc, chosen: set[str], attempt: Attempt, seed: int, poison: tuple[str, ...], limits: Limits
+) -> Verdict | None:
+    """The verdict on rules that were refuted statically: runs at those sizes, where these can be run."""
+    variables = {var.name: var for var in (*func.shape_vars(), *func.scalars)}
+    for proof in attempt.refuted:
+        sizes = {variables[name]: value for name, value in proof.sizes.items()}
+        try:
+            verdict = _run_at(func, sizes, seed, poison, limits) if _runs(func, sizes) else None
+        except (CallError, UnsupportedError):
+            verdict = None
+        if verdict is None or verdict.status == UNSUPPORTED:
+            finding = Finding(proof.rule, RULES[proof.rule], proof.detail, str(proof))
+            return Verdict(REFUTED, f"{proof} (a static proof; not run)", seed=seed, findings=(finding,))
+        if verdict.status == TESTED:
+            raise ProofContradiction(
+                f"static proof and run disagree: {proof}, but the run shows no finding\n{func!r}",
+                hint="one of them is wrong, which is a bug of mlcref; report the program with this text",
+            )
+        kept = tuple(finding for finding in verdict.findings if finding.rule in chosen)
+        if kept:
+            return replace(verdict, findings=kept, detail=f"found statically: {proof}")
+    return None
+
+
+def _run_at(
+    func: PrimFunc, sizes: dict[Any, int], seed: int, poison: tuple[str, ...], limits: Limits
+) -> Verdict:
+    """The verdict of one run at ``sizes``."""
+    call = arguments(func, sizes, _kinds(func, None)[0], np.random.default_rng(seed))
+    return _run(func, set(RULES), [call], None, seed, poison, limits)
+
+
+def _runs(func: PrimFunc, sizes: Mapping[Any, int]) -> bool:
+    """Are arguments of these sizes small enough?"""
+    return confirmable(func) and prod(max(1, abs(value)) for value in sizes.values()) <= MOST_CONFIRMED_ELEMENTS
+
+
+def _run(
+    func: PrimFunc,
+    chosen: set[str],
+    inputs: Iterable[Sequence[Any]] | None,
+    trials: int | None,
+    seed: int,
+    poison: tuple[str, ...],
+    limits: Limits,
+) -> Verdict:
+    """The verdict of runs."""
     if inputs is None:
         calls = draw(func, func, _kinds(func, trials), seed)
     else:
@@ -68,7 +156,7 @@ def verify(
         tried += 1
         try:
             limits.check()
-            reports = _errors(func, trial, tuple(poison), limits)
+            reports = _errors(func, trial, poison, limits)
         except UnsupportedError as error:
             return Verdict(UNSUPPORTED, error.what, seed=seed, trials=tried)
         for report in reports:

@@ -8,6 +8,7 @@ relations between instances and cells, so that a rule of ``docs/semantics.md`` h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from mlcref.errors import MlcrefError
 from mlcref.interp.rules import MEANINGLESS, RULES
@@ -19,24 +20,10 @@ from mlcref.verify.prove_extract import extract
 from mlcref.verify.prove_flow import Flow, coverage, output, undefined
 from mlcref.verify.prove_isl import isl
 from mlcref.verify.prove_model import Model, NotModelled
-from mlcref.verify.prove_rules import (
-    PROVED,
-    REFUTED,
-    UNKNOWN,
-    Check,
-    Proof,
-    Unclear,
-    Violation,
-    assertions,
-    bounds,
-    domains,
-    judge,
-    overflow,
-    races,
-    regions,
-    spatial,
-)
+from mlcref.verify.prove_races import loop_races, thread_races
+from mlcref.verify.prove_rules import assertions, bounds, domains, limits, overflow, regions, spatial
 from mlcref.verify.prove_sources import Side
+from mlcref.verify.prove_violations import PROVED, REFUTED, UNKNOWN, Check, Proof, Unclear, Violation, judge
 
 __all__ = ["PROVED", "REFUTED", "RULES_OF_PROOFS", "UNKNOWN", "Proof", "prove", "prove_equivalent"]
 
@@ -49,16 +36,21 @@ _LOCAL: dict[str, Check] = {
     "value.index": overflow,
     "stmt.assert": assertions,
     "block.regions": regions,
+    "memory.alias": limits("memory.alias"),
+    "thread.extent": limits("thread.extent"),
+    "thread.sync": limits("thread.sync"),
 }
+_RACES: dict[str, Check] = {"loop.race": loop_races, "thread.race": thread_races}
 _ORDERED: dict[str, Check] = {
-    "loop.race": races,
     "block.init": inits,
     "block.repeat": repeats,
 }
 _VALUES = ("value.division", "value.shift", "value.cast")
 _FLOW = ("value.undefined", "memory.output", "block.epoch", "block.coverage")
+_ORDERLESS = ("value.undefined", "memory.output", "block.coverage")
+"""Rules about values, which are the same in every order where threads do not conflict."""
 
-RULES_OF_PROOFS = (*_LOCAL, *_ORDERED, "block.spatial", *_FLOW, *_VALUES, "memory.alias", "thread.race")
+RULES_OF_PROOFS = (*_LOCAL, *_RACES, *_ORDERED, "block.spatial", *_FLOW, *_VALUES)
 """The rules that :func:`prove` answers: all that a program can break, but for those about the arguments of a call."""
 
 
@@ -92,7 +84,7 @@ def prove(func: PrimFunc, rules: Sequence[str] | None = None, *, poison: Sequenc
     if unknown:
         raise MlcrefError(f"no proof is about {', '.join(unknown)}", hint=f"one of {', '.join(RULES_OF_PROOFS)}")
     try:
-        question = Question(extract(func), tuple(poison))
+        question = question_about(func, tuple(poison))
     except NotModelled as error:
         return {rule: Proof(rule, UNKNOWN, str(error)) for rule in chosen}
     return {rule: limited(lambda rule=rule: question.answer(rule), rule) for rule in chosen}  # type: ignore[misc]
@@ -141,19 +133,21 @@ def prove_equivalent(f: PrimFunc, g: PrimFunc, *, poison: Sequence[str] = ()) ->
     """
     rule = "equivalence"
     try:
-        left, right = extract(f), extract(g)
-        mismatch = _signature_mismatch(left, right)
+        left = question_about(f, tuple(poison))
+        names = {p.name: q.name for p, q in zip(f.params, g.params, strict=False)}
+        right = question_about(g, tuple(names.get(name, name) for name in poison))
+        mismatch = _signature_mismatch(left.model, right.model)
         if mismatch:
             return Proof(rule, UNKNOWN, mismatch)
-        names = {p.name: q.name for p, q in zip(f.params, g.params, strict=True)}
-        question = Question(right, tuple(names[name] for name in poison))
-        return limited(lambda: _equivalent(Flow(left, tuple(poison)), question), rule)
+        return limited(lambda: _equivalent(left, right), rule)
     except (NotModelled, Unclear, NotAffine) as error:
         return Proof(rule, UNKNOWN, str(error))
 
 
-def _equivalent(flow: Flow, question: Question) -> Proof:
+def _equivalent(left: Question, question: Question) -> Proof:
     rule = "equivalence"
+    if left.model.doubtful and not left.race_free():
+        return Proof(rule, UNKNOWN, left.model.doubtful)
     needed = [name for name in RULES_OF_PROOFS if RULES[name] == MEANINGLESS]
     for name in needed:
         if name == "value.index" and question.model.params:
@@ -161,7 +155,7 @@ def _equivalent(flow: Flow, question: Question) -> Proof:
         proof = question.answer(name)
         if not proof:
             return Proof(rule, UNKNOWN, f"the second program may mean nothing: {proof}")
-    other = question.flow()
+    flow, other = left.flow(), question.flow()
     if flow.uncertain or other.uncertain:
         return Proof(rule, UNKNOWN, "what is stored depends on conditions that are not modelled")
     matching = Matching(Side(flow.model, flow), Side(other.model, other))
@@ -194,6 +188,7 @@ class Question:
     def __init__(self, model: Model, poison: tuple[str, ...]) -> None:
         self.model, self.poison = model, poison
         self._flow: Flow | None = None
+        self._answers: dict[str, Proof] = {}
 
     def flow(self) -> Flow:
         """The dataflow, computed once."""
@@ -202,24 +197,34 @@ class Question:
         return self._flow
 
     def answer(self, rule: str) -> Proof:
-        """The answer about one rule."""
+        """The answer about one rule, found once."""
+        if rule not in self._answers:
+            self._answers[rule] = self.find(rule)
+        return self._answers[rule]
+
+    def find(self, rule: str) -> Proof:
+        """The same, found out."""
         model = self.model
         if rule in _LOCAL:
             return judge(rule, model, _LOCAL[rule])
         if rule in _VALUES:
             return self.values(rule)
-        if rule == "memory.alias":
-            return Proof(rule, PROVED, "no buffer is another name of a region")
-        if rule == "thread.race" and not model.unordered:
-            return Proof(rule, PROVED, "there are no threads")
-        if model.unordered:
-            return Proof(rule, UNKNOWN, model.unordered)
+        if rule in _RACES:
+            return judge(rule, model, _RACES[rule])
+        if model.unordered or (model.doubtful and rule not in _ORDERLESS):
+            return Proof(rule, UNKNOWN, model.unordered or model.doubtful)
+        if model.doubtful and not self.race_free():
+            return Proof(rule, UNKNOWN, model.doubtful)
         if rule in _ORDERED:
             return judge(rule, model, _ORDERED[rule])
         try:
             return self.about_flow(rule)
         except Unclear as error:
             return Proof(rule, UNKNOWN, str(error))
+
+    def race_free(self) -> bool:
+        """Do threads certainly not conflict, so that it does not matter where barriers are?"""
+        return bool(self.answer("thread.race"))
 
     def values(self, rule: str) -> Proof:
         """Operations that may mean nothing: proved where there are none."""
@@ -237,6 +242,13 @@ class Question:
             return judge(rule, model, _spatial)
         about = epochs if rule == "block.epoch" else coverage
         return judge(rule, model, lambda m: about(m, self.flow()))
+
+
+@lru_cache(maxsize=16)
+def question_about(func: PrimFunc, poison: tuple[str, ...]) -> Question:
+    """The question about a function, remembered: a schedule asks about each of its programs twice. Raises
+    ``NotModelled``."""
+    return Question(extract(func), poison)
 
 
 def _spatial(model: Model) -> Iterator[Violation]:

@@ -1,6 +1,6 @@
 """Epochs of reductions and repeated points (rules block.init, block.repeat, block.epoch, block.spatial).
 
-Instances of one block run in the lexicographic order of the loops around it.
+Instances of one block run in the order of their times: that of the loops around it, but threads in lock step come last.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 from mlcref.verify.prove_flow import Flow
 from mlcref.verify.prove_isl import isl
 from mlcref.verify.prove_model import Event, Frame, Model, lexicographic
-from mlcref.verify.prove_rules import Unclear, Violation
+from mlcref.verify.prove_violations import Unclear, Violation
 
 
 @dataclass
@@ -61,7 +61,14 @@ class Instances:
 
     def order(self, *, strict: bool) -> isl.Map:
         """Pairs of instances, the second later (or the same)."""
-        return lexicographic(("I", "I"), len(self.frame.place.dims), strict=strict)
+        place = self.frame.place
+        count = len(place.dims)
+        ordered = [step for step in place.time if step in place.dims]
+        ordered += [dim for dim in place.dims if dim not in ordered]
+        if ordered == list(place.dims):
+            return lexicographic(("I", "I"), count, strict=strict)
+        time = self.model.relation("I", place.dims, "", ordered)
+        return time.apply_range(lexicographic(("", ""), count, strict=strict)).apply_range(time.reverse())
 
     @cached_property
     def within(self) -> isl.Map:

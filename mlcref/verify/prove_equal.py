@@ -17,7 +17,7 @@ from mlcref.verify.prove_affine import NotAffine, affine
 from mlcref.verify.prove_extract import exact_arithmetic
 from mlcref.verify.prove_isl import isl
 from mlcref.verify.prove_model import Event, Frame
-from mlcref.verify.prove_rules import Unclear
+from mlcref.verify.prove_violations import Unclear
 from mlcref.verify.prove_sources import COLLECTED, DEEPEST, Collector, Given, Part, Side, Value, branches
 
 class Matching:

@@ -43,13 +43,20 @@ from mlcref.ir import (
     Var,
     children,
     loads,
+    special_node,
     walk,
 )
-from mlcref.verify.prove_affine import NotAffine, affine, condition, interval, type_range
-from mlcref.verify.prove_model import Event, Frame, Model, NotModelled, Place
+from mlcref.verify.prove_affine import NotAffine, condition, interval, type_range
+from mlcref.verify.prove_alias import Aliases, text_of
+from mlcref.verify.prove_model import Event, Fork, Frame, Model, NotModelled, Place
+from mlcref.verify.prove_threads import Threads
+
 
 def extract(func: PrimFunc) -> Model:
     """The model of ``func``. Raises ``NotModelled`` with the reason."""
+    special = special_node(func)
+    if special is not None:
+        raise NotModelled(special[1])
     try:
         return _Extraction(func).run()
     except RecursionError:
@@ -73,15 +80,14 @@ class _Extraction:
         self.model = Model(func)
         self.facts = facts_of(func)
         self.loops = 0
-        self.tags: dict[str, Var] = {}
+        self.threads = Threads(self.model, self.facts)
+        self.aliases = Aliases(self.model, {s.var for s in walk(func.body) if isinstance(s, LetStmt)})
 
     def run(self) -> Model:
         func, model = self.model.func, self.model
-        if self.facts.threads:
-            model.unordered = "thread axes run in lock step"
         env, ranges = self.sizes()
         for buffer in func.buffers:
-            self.buffer(buffer, (), env)
+            self.buffer(buffer, ((), ()), env)
         extents = [text for shape in model.shapes.values() for text in shape if text is not None]
         model.context = (*model.context, *(f"{text} >= 0" for text in extents if not text.lstrip("-").isdigit()))
         self.stmt(func.body, Place((), (), (), (), (), env, ranges))
@@ -102,27 +108,21 @@ class _Extraction:
         model.params = tuple(env.values())
         return env, ranges
 
-    def buffer(self, buffer: Buffer, home: tuple[str, ...], env: Any) -> None:
-        """Note a buffer, its extents, and the loops that give it new memory."""
+    def buffer(self, buffer: Buffer, home: tuple[tuple[str, ...], tuple[str, ...]], env: Any) -> None:
+        """Note a buffer, its extents, the loops that give it new memory, and the threads that have their own."""
         model = self.model
         if loads_in(buffer.shape):
             raise NotModelled(f"the shape of {buffer.name} is loaded")
         model.tuples[buffer] = f"B{len(model.tuples)}"
-        model.homes[buffer] = home
-        model.shapes[buffer] = tuple(self.text(extent, env) for extent in buffer.shape)
-
-    def text(self, e: Expr, env: Any) -> str | None:
-        """``e`` as text; None when it is not affine."""
-        try:
-            return affine(e, env)
-        except NotAffine:
-            return None
+        model.homes[buffer], model.private[buffer] = home
+        model.shapes[buffer] = tuple(text_of(extent, env) for extent in buffer.shape)
 
     # --- statements ---
 
     def stmt(self, s: Stmt, at: Place) -> None:
+        at = self.threads.enter(s, at)
         for buffer in self.facts.allocations.get(s, ()):
-            self.buffer(buffer, at.dims, at.env)
+            self.buffer(buffer, self.threads.home(buffer, s, at), at.env)
         match s:
             case BufferStore():
                 self.store(s, at)
@@ -131,25 +131,38 @@ class _Extraction:
             case For():
                 self.loop(s, at)
             case SeqStmt():
-                for k, part in enumerate(s.seq):
-                    self.stmt(part, _after(at, str(k)))
+                self.sequence(s, at)
             case IfThenElse():
                 self.branch(s, at)
             case LetStmt():
                 self.reads(s.value, at, s)
                 self.stmt(s.body, self.bind(s.var, s.value, _after(at, "1") if loads(s.value) else at, wraps=True))
             case AllocBuffer():
-                self.buffer(s.buffer, at.dims, at.env)
+                self.buffer(s.buffer, self.threads.home(s.buffer, s, at), at.env)
                 self.stmt(s.body, at)
             case AttrStmt() if s.key.startswith(("pragma_", "mlcref.")):
                 self.stmt(s.body, at)
             case AssertStmt():
                 self.decide([s.condition], at, s)
                 self.model.asserts.append((s.condition, at))
+            case Evaluate() if isinstance(s.value, Call) and s.value.op == "tvm_storage_sync":
+                self.threads.barrier(at)
             case Evaluate() if isinstance(s.value, Const):
                 pass
             case _:
                 raise NotModelled(f"a {type(s).__name__} statement")
+
+    def sequence(self, s: SeqStmt, at: Place) -> None:
+        """One after the other; in lock step there are barriers between the groups."""
+        groups = self.facts.groups(s) if at.mode == "lock" else [[part] for part in s.seq]
+        for k, group in enumerate(groups):
+            inner = _after(at, str(k))
+            if len(group) == 1:
+                self.stmt(group[0], inner)
+                continue
+            inner = self.threads.phase(group[0], inner)
+            for j, part in enumerate(group):
+                self.stmt(part, _after(inner, str(j)))
 
     def store(self, s: BufferStore, at: Place) -> None:
         if dt.lanes(s.value.dtype) != 1 or any(dt.lanes(index.dtype) != 1 for index in s.indices):
@@ -160,11 +173,16 @@ class _Extraction:
 
     def loop(self, s: For, at: Place) -> None:
         self.decide((s.min, s.extent), at, s)
-        low, count = self.text(s.min, at.env), self.text(s.extent, at.env)
-        dim = f"i{self.loops}"
-        self.loops += 1
+        low, count = text_of(s.min, at.env), text_of(s.extent, at.env)
         (least, most), (_, largest) = interval(s.min, at.ranges), interval(s.extent, at.ranges)
         ranges = {**at.ranges, s.loop_var: (least, max(least, most + largest - 1))}
+        if is_thread(s) and s.thread in at.coords:
+            value = self.threads.project(s, at, low, count)
+            env = {**at.env, s.loop_var: value} if value is not None else at.env
+            self.stmt(s.body, dataclasses.replace(at, env=env, ranges=ranges))
+            return
+        dim = f"i{self.loops}"
+        self.loops += 1
         domain = () if low is None or count is None else (f"{low} <= {dim} < {low} + {count}",)
         body = _after(at, "1", dim) if loads(s.min) or loads(s.extent) else _after(at, dim)
         inner = dataclasses.replace(
@@ -176,15 +194,12 @@ class _Extraction:
             ranges=ranges,
             exact=at.exact and bool(domain),
         )
-        if not is_thread(s):
-            self.stmt(s.body, inner)
-            return
-        assert s.thread is not None
-        if s.thread in self.tags:
-            raise NotModelled(f"{s.thread} is opened inside itself")
-        self.tags[s.thread] = s.loop_var
+        if is_thread(s):
+            inner = self.threads.open_axis(s, at, inner, low, count)
+        elif s.kind in ("parallel", "vectorized"):
+            fork = Fork(s, f"{s.kind} {s.loop_var.name}", at.dims, (dim,), False)
+            inner = dataclasses.replace(inner, forks=(*at.forks, fork))
         self.stmt(s.body, inner)
-        del self.tags[s.thread]
 
     def branch(self, s: IfThenElse, at: Place) -> None:
         self.decide([s.condition], at, s)
@@ -207,8 +222,6 @@ class _Extraction:
 
     def block(self, s: BlockRealize, at: Place) -> None:
         block = s.block
-        if block.match_buffers:
-            raise NotModelled(f"{block.match_buffers[0].buffer.name} is another name of a region (T.match_buffer)")
         ranges = [part for it in block.iter_vars for part in (it.dom.min, it.dom.extent)]
         before = loads_in(s.predicate) or loads_in(s.iter_values) or loads_in(ranges)
         self.decide(s.predicate, at, s)
@@ -216,9 +229,14 @@ class _Extraction:
         self.decide((*s.iter_values, *ranges), inside, s)
         body = self.iterators(s, _after(inside, "1") if before else inside)
         frame = self.frame(s, body, len(at.frames[-1].place.dims) if at.frames else 0)
+        if block in self.facts.collective:
+            body = self.threads.collective(s, body, frame.of_kind("spatial", "opaque", "scan"))
         body = dataclasses.replace(body, frames=(*at.frames, frame))
+        for match in block.match_buffers:
+            self.decide([part for r in match.source.region for part in (r.min, r.extent)], body, s)
+            body = self.aliases.match(match, body)
         if block.init is not None:
-            starts = [f"{self.text(it.dom.min, at.env)} = {text}" for it, text in _reduced(block, frame)]
+            starts = [f"{text_of(it.dom.min, at.env)} = {text}" for it, text in _reduced(block, frame)]
             known = not any("None" in start for start in starts)
             first = _after(body, "0")
             domain = (*first.domain, *(starts if known else ()))
@@ -230,7 +248,7 @@ class _Extraction:
         """``at`` with the iterators of a block bound; bindings see the outer variables alone."""
         env, ranges = dict(at.env), dict(at.ranges)
         for it, value in zip(s.block.iter_vars, s.iter_values, strict=True):
-            text = self.text(value, at.env)
+            text = text_of(value, at.env)
             if text is not None:
                 env[it.var] = text
             ranges[it.var] = _intersection(interval(value, at.ranges), it, at.ranges)
@@ -241,7 +259,7 @@ class _Extraction:
         bindings = tuple(at.env.get(it.var) for it in iters)
         domains: list[tuple[str, str] | None] = []
         for it in iters:
-            low, count = self.text(it.dom.min, at.env), self.text(it.dom.extent, at.env)
+            low, count = text_of(it.dom.min, at.env), text_of(it.dom.extent, at.env)
             domains.append(None if low is None or count is None else (low, count))
         found = Frame(s.block.name, s.block.token, iters, bindings, tuple(domains), at, outer, s)
         self.model.frames.append(found)
@@ -251,7 +269,7 @@ class _Extraction:
         """``at`` where ``var`` is ``value``; known only where its arithmetic does not wrap."""
         if not dt.is_integer(value.dtype):
             return at
-        text = self.text(value, at.env)
+        text = text_of(value, at.env)
         if text is None or (wraps and not exact_arithmetic(value, at.ranges)):
             return at
         ranges = {**at.ranges, var: interval(value, at.ranges)}
@@ -330,12 +348,16 @@ class _Extraction:
 
     def event(self, kind: str, buffer: Buffer, indices: Sequence[Expr], at: Place, node: Any, s: Stmt,
               used: tuple[str, ...] = (), decides: bool = False, known: bool = True) -> None:  # fmt: skip
-        if buffer not in self.model.tuples:
+        model, texts = self.model, tuple(text_of(index, at.env) for index in indices)
+        memory, place = self.aliases.resolve(buffer, texts)
+        if memory not in model.tuples:
             raise NotModelled(f"{buffer.name} is another name of other memory, or has none")
-        cell = (*self.model.homes[buffer], *(self.text(index, at.env) for index in indices))
-        name = f"{'R' if kind == 'read' else 'W'}{len(self.model.events)}"
-        self.model.events.append(
-            Event(name, kind, buffer, cell, at, node, s, kind == "write", used, decides, known)
+        owner = (at.coords.get(tag, "-1") for tag in model.private[memory])
+        cell = (*model.homes[memory], *owner, *place)
+        name = f"{'R' if kind == 'read' else 'W'}{len(model.events)}"
+        via = None if memory is buffer else (buffer, texts)
+        model.events.append(
+            Event(name, kind, memory, cell, at, node, s, kind == "write", used, decides, known, via)
         )
 
 

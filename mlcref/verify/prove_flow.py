@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from mlcref.ir import Buffer
 from mlcref.verify.prove_isl import isl
 from mlcref.verify.prove_model import Event, Model, lexicographic
-from mlcref.verify.prove_rules import PROVED, UNKNOWN, Proof, Unclear, Violation, refuted
+from mlcref.verify.prove_violations import PROVED, UNKNOWN, Proof, Unclear, Violation, refuted
 
 
 class Flow:
@@ -44,9 +44,17 @@ class Flow:
 
     @staticmethod
     def compute(sinks: isl.UnionMap, sources: isl.UnionMap, times: isl.UnionMap) -> isl.UnionFlow:
-        """isl's dataflow analysis."""
-        question = isl.UnionAccessInfo.from_sink(sinks).set_must_source(sources).set_schedule_map(times)
-        return question.compute_flow()
+        """isl's dataflow analysis. The answer is checked (every load is accounted for, stores are of the same element):
+        given accesses whose equalities are hidden, isl has been seen to lose loads that no store precedes."""
+        sinks, sources = sinks.detect_equalities(), sources.detect_equalities()
+        result = isl.UnionAccessInfo.from_sink(sinks).set_must_source(sources).set_schedule_map(times).compute_flow()
+        dependence = result.get_must_dependence()
+        answered = dependence.range().union(result.get_must_no_source().domain())
+        if not sinks.domain().is_subset(answered):
+            raise Unclear("isl's dataflow analysis does not account for every load")
+        if not dependence.is_subset(sources.apply_range(sinks.reverse())):
+            raise Unclear("isl's dataflow analysis found stores of other elements")
+        return result
 
     def time(self, event: Event) -> isl.Map:
         """From instances to times; the end of the program comes behind all of them."""
@@ -81,7 +89,7 @@ class Flow:
     def unwritten(self, read: Event | Buffer) -> isl.Map:
         """From instances of a load to the cell, where nothing was written to it before."""
         buffer = read if isinstance(read, Buffer) else read.buffer
-        cell = len(self.model.homes[buffer]) + len(buffer.shape)
+        cell = self.model.head(buffer) + len(buffer.shape)
         text = self.model.text(
             f"{self._name(read)}[{_names('a', self._arity(read))}] -> {self.model.tuples[buffer]}[{_names('b', cell)}]"
         )

@@ -26,6 +26,10 @@ class Place:
     """Where a statement stands: the loops around it, the conditions under which it runs, its time, its blocks.
 
     ``env`` and ``ranges`` say what variables are. ``exact``: does it run whenever ``domain`` holds?
+
+    Under thread axes, ``mode`` is "lock" where statements run in lock step (``lanes`` are the dimensions of the threads
+    that do) and "phase" within a phase; ``coords`` are the coordinates of the thread by tag. ``forks`` are the
+    loops without order, the grids and the phase around it; ``collective`` is the reduction that stands for its threads.
     """
 
     loops: tuple[For, ...]
@@ -36,10 +40,52 @@ class Place:
     env: Env
     ranges: Mapping[Var, Interval]
     exact: bool = True
+    mode: str = "host"
+    lanes: tuple[str, ...] = ()
+    coords: Mapping[str, str] = field(default_factory=dict)
+    forks: tuple[Fork, ...] = ()
+    collective: tuple[object, tuple[str, ...]] | None = None
+
+    @property
+    def threaded(self) -> bool:
+        """Is it what one thread among several does?"""
+        return any(tag.startswith("threadIdx") for tag in self.coords)
+
+    def iteration(self, fork: Fork) -> tuple[object, tuple[str, ...]]:
+        """Which iteration (or thread) of ``fork`` it belongs to: a label and coordinates, equal in the same one."""
+        if fork.name is not None:
+            return (), fork.name
+        if self.collective is not None:
+            return self.collective
+        return tuple(sorted(self.coords)), tuple(self.coords[tag] for tag in sorted(self.coords))
 
     def values(self, point: Sequence[int]) -> dict[str, int]:
         """The values of the loop variables at ``point``, outer first."""
         return {loop.loop_var.name: value for loop, value in zip(self.loops, point, strict=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class Fork:
+    """Something whose iterations run in no order: a parallel or vectorized loop, a grid of blockIdx instances, or a
+    phase of threads. ``around`` are the dimensions that tell one execution of it from another; ``name`` tells its
+    iterations apart, None for the threads of a phase. ``certain``: does it happen as it is modelled?"""
+
+    key: object
+    what: str
+    around: tuple[str, ...]
+    name: tuple[str, ...] | None
+    threads: bool
+    certain: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """Something that must hold wherever ``place`` runs, by ``rule``; ``holds`` is None where it is not affine."""
+
+    rule: str
+    what: str
+    holds: str | None
+    place: Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +134,8 @@ class Event:
     used: tuple[str, ...] = ()
     decides: bool = False
     known: bool = True
+    via: tuple[Buffer, tuple[str | None, ...]] | None = None
+    """The name under which the program accesses it, and the indices there, where that is a matched region."""
 
     @property
     def exact(self) -> bool:
@@ -102,8 +150,10 @@ class Event:
 
 @dataclass
 class Model:
-    """What was found in a function. ``unordered`` is why nothing can be said about order; ``unclear`` why values are
-    not known, by rule."""
+    """What was found in a function. ``unordered`` is why nothing can be said about order; ``doubtful`` why it is known
+    only where threads do not conflict; ``unclear`` why values are not known, by rule. ``homes`` are the loops that
+    give a buffer new memory, ``private`` the thread axes of which each thread has its own. ``limits`` are conditions
+    of rules that are no sets of accesses."""
 
     func: PrimFunc
     params: tuple[str, ...] = ()
@@ -111,10 +161,13 @@ class Model:
     names: dict[str, str] = field(default_factory=dict)
     shapes: dict[Buffer, tuple[str | None, ...]] = field(default_factory=dict)
     homes: dict[Buffer, tuple[str, ...]] = field(default_factory=dict)
+    private: dict[Buffer, tuple[str, ...]] = field(default_factory=dict)
     tuples: dict[Buffer, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
     unordered: str = ""
+    doubtful: str = ""
     unclear: dict[str, str] = field(default_factory=dict)
     computed: list[tuple[Binary, Place]] = field(default_factory=list)
     asserts: list[tuple[Expr, Place]] = field(default_factory=list)
@@ -148,8 +201,12 @@ class Model:
             cell = [f"free{k}" if text is None else text for k, text in enumerate(event.cell)]
             conditions = (*event.place.domain, *(event.used if used else ()))
             target = self.tuples[event.buffer]
-            self.maps[key] = self.relation(event.name, event.place.dims, target, cell, *conditions)
+            self.maps[key] = self.relation(event.name, event.place.dims, target, cell, *conditions).detect_equalities()
         return self.maps[key]
+
+    def head(self, buffer: Buffer) -> int:
+        """How many coordinates of a cell say which memory it is, before the indices."""
+        return len(self.homes[buffer]) + len(self.private[buffer])
 
     def cells(self, buffer: Buffer) -> isl.Set:
         """All elements of a parameter."""

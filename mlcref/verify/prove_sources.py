@@ -12,7 +12,7 @@ from mlcref.verify.prove_extract import exact_arithmetic
 from mlcref.verify.prove_flow import Flow
 from mlcref.verify.prove_isl import isl
 from mlcref.verify.prove_model import Event, Model, lexicographic
-from mlcref.verify.prove_rules import Unclear
+from mlcref.verify.prove_violations import Unclear
 
 COLLECTED = (Add, Mul, Max, Min)
 _IDENTITY: dict[type, float] = {Add: 0, Mul: 1}

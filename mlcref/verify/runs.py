@@ -93,7 +93,7 @@ def _deciding(stmt: Stmt) -> list[Expr]:
         case BufferStore():
             return list(stmt.indices)
         case For():
-            return [stmt.min, stmt.extent]
+            return [stmt.min, stmt.extent, *([] if stmt.step is None else [stmt.step])]
         case IfThenElse() | While():
             return [stmt.condition]
         case BlockRealize():

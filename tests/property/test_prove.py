@@ -41,7 +41,7 @@ from mlcref.schedule import TABLE
 from mlcref.verify import check_equivalent
 from mlcref.verify.generate import program
 from mlcref.verify.prove import PROVED, REFUTED, prove, prove_equivalent
-from mlcref.verify.prove_rules import Proof
+from mlcref.verify.prove_violations import Proof
 
 Pick = Callable[[Any], Any]
 WATCHED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]

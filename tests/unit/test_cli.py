@@ -62,6 +62,23 @@ def test_check_as_json(script: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["double"]["exit_code"] == 0
 
 
+def test_check_with_proofs(script: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("islpy", reason="static proofs need islpy: pip install mlcref[prove]")
+    assert main(["check", str(script), "--prove"]) == 0
+    assert capsys.readouterr().out.startswith("double: PROVED: no call breaks memory.bounds, ")
+    script.write_text(GOOD.replace("(8,)", "(80000000,)").replace("8)", "80000000)").replace("8, i", "80000000, i"))
+    assert main(["check", str(script)]) == 2
+    assert "too large for the oracle" in capsys.readouterr().err
+    assert main(["check", str(script), "--prove"]) == 0
+    assert "no run confirms it (budget: the buffers are too large for a run)" in capsys.readouterr().out
+    for name in [name for name in sys.modules if name.startswith("mlcref.verify.prove_isl")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "mlcref.verify.prove", raising=False)
+    monkeypatch.setitem(sys.modules, "islpy", None)
+    assert main(["check", str(script), "--prove"]) == 2
+    assert "pip install mlcref[prove]" in capsys.readouterr().err
+
+
 def test_check_of_a_module_looks_at_every_function(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = GOOD.replace("A[vi]", "A[vi + 1]").replace("double", "wrong")
     body = "".join(f"    {line}\n" for line in (GOOD + wrong).splitlines())
