@@ -324,6 +324,11 @@ class LaneMachine(Machine):
                 )
         super().allocate(stmt, buffers)
 
+    def depth(self) -> int:
+        """Threads that open later in the phase share what is allocated in it, too."""
+        forks = [fork for fork, _ in self.path]
+        return forks.index(self.phase) if self.phase in forks else len(forks)
+
     # --- reductions over threads: rule thread.collective ---
 
     def enter(self, stmt: BlockRealize) -> Frame:

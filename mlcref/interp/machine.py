@@ -127,7 +127,8 @@ class Machine(Evaluator):
                 self.run(stmt.body)
             case DeclBuffer():
                 if self.block_watchers and self.frame.block is not None:
-                    raise UnsupportedError("signature checks of a declared view", root=self.func, marks=[(stmt, "here")])
+                    marks = [(stmt, "here")]
+                    raise UnsupportedError("signature checks of a declared view", root=self.func, marks=marks)
                 self.views[stmt.buffer] = self.declared(stmt)
                 self.run(stmt.body)
             case Evaluate():
@@ -358,8 +359,12 @@ class Machine(Evaluator):
                 self.views[buffer] = PerThread(buffer, shape, strides)
             else:
                 self.views[buffer] = View(
-                    buffer, Storage([None] * span(shape, strides), len(self.path)), shape, strides
+                    buffer, Storage([None] * span(shape, strides), self.depth()), shape, strides
                 )
+
+    def depth(self) -> int:
+        """How many of the forks around this point share what is allocated here."""
+        return len(self.path)
 
     def layout(self, buffer: Buffer) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shape and strides of a buffer, in elements."""

@@ -1,7 +1,7 @@
 """What the sorting functions of TVM's runtime mean: ``tvm.contrib.sort.sort``, ``argsort``, ``argsort_nms``, ``topk``.
 
-They are registered like functions of a user, for ``T.call_packed``. Equal elements keep their
-order, where the largest come first, too; so there is one result. NaN has no place in the order: it is refused.
+They are registered like functions of a user, for ``T.call_packed``. Equal elements keep their order, where the largest
+come first, too; so there is one result. NaN has no place in the order: it is refused.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ pytest.importorskip("islpy", reason="static proofs need islpy: pip install mlcre
 
 from mlcref.errors import OracleError, ScheduleError, UnsupportedError
 from mlcref.interp import findings
-from mlcref.interp.placement import facts_of, scope_kind
 from mlcref.interp.rules import MEANINGLESS, RULES
 from mlcref.ir import For, PrimFunc, blocks_in, replace, replace_buffers, rewrite, walk
 from mlcref.schedule import TABLE
@@ -126,13 +125,6 @@ class Kernel:
             self.store(depth)
 
 
-def allocates_in_a_phase(func: PrimFunc) -> bool:
-    """Is memory of several threads used in a single phase only? The oracle does not look for races there."""
-    facts = facts_of(func)
-    return any(s in facts.threads and s not in facts.phases and any(scope_kind(b) != "local" for b in buffers)
-               for s, buffers in facts.allocations.items())  # fmt: skip
-
-
 # --- agreement ---
 
 
@@ -163,7 +155,7 @@ def disagreements(proofs: dict[str, Proof], stopped: str | None, found: set[str]
 def agree(func: PrimFunc, poison: tuple[str, ...], answers: Counter[str]) -> None:
     """One program: count the answers, fail where they contradict a run."""
     note(f"poison={poison}\n{func!r}")
-    run = None if allocates_in_a_phase(func) else observed(func, poison)
+    run = observed(func, poison)
     if run is None:
         return
     proofs = prove(func, poison=poison)
@@ -221,7 +213,7 @@ def test_equivalence_of_kernels_agrees_with_runs() -> None:
         other = mistaken(other, pick) if wrong else other
         note(f"{func!r}\n{other!r}")
         found = prove_equivalent(func, other)
-        if found and not allocates_in_a_phase(other):
+        if found:
             assert check_equivalent(func, other, trials=2).status != REFUTED
         answers[f"{found.status} {'wrong' if wrong else 'right'}"] += 1
 

@@ -350,3 +350,20 @@ def test_a_collective_inside_an_instance_of_one_thread_is_not_supported() -> Non
         UnsupportedError, match="block inner reduces over threads inside a block instance of one thread"
     ):
         interpret(f, floats(2, 4), floats(2))
+
+
+@pytest.mark.parametrize("engine", ["machine", "auto"])
+def test_races_in_memory_that_is_allocated_in_the_phase(engine: str) -> None:
+    @T.prim_func(s_tir=False)
+    def f(A: T.Buffer((4,), "float32"), B: T.Buffer((4,), "float32")):
+        for _ in T.thread_binding(1, thread="blockIdx.x"):
+            S = T.alloc_buffer((4,), "float32", scope="shared")
+            for t in T.thread_binding(4, thread="threadIdx.x"):
+                S[t] = A[t]
+                B[t] = S[0]
+        for t in T.thread_binding(4, thread="threadIdx.x"):
+            B[t] = B[t]
+            T.tvm_storage_sync("shared")
+
+    with pytest.raises(OracleError, match=r"race on S\[0\]: written by thread blockIdx.x=0 threadIdx.x=0, read by"):
+        interpret(f, floats(4), floats(4), engine=engine)
