@@ -1,6 +1,8 @@
 """Index arithmetic: simplification, bounds and proofs, iterator maps, regions of buffers."""
 
+from mlcref.arith.index_map import IndexMap
 from mlcref.arith.interval import EVERYTHING, Domain, Interval
+from mlcref.arith.inverse import Inverse, invert
 from mlcref.arith.itermap import Digit, affine, tile
 from mlcref.arith.linear import Linear, Opaque, Quotient, Remainder, atom_variables, expr_key, number, term
 from mlcref.arith.prove_small import evaluate, points, proved_small
@@ -8,8 +10,8 @@ from mlcref.arith.region import Clipped, Span, access_regions, clip, relax, rela
 from mlcref.arith.simplify import Simplifier, bounds, digit_of, iter_form, linear, proved, simplify
 
 __all__ = [
-    "EVERYTHING", "Clipped", "Digit", "Domain", "Interval", "Linear", "Opaque", "Quotient", "Remainder",
-    "Simplifier", "Span", "access_regions", "affine", "atom_variables", "bounds", "clip", "digit_of", "evaluate",
-    "expr_key", "iter_form", "linear", "number", "points", "proved", "proved_small", "relax", "relax_form",
-    "simplify", "term", "tile", "union", "uses_any",
+    "EVERYTHING", "Clipped", "Digit", "Domain", "IndexMap", "Interval", "Inverse", "Linear", "Opaque", "Quotient",
+    "Remainder", "Simplifier", "Span", "access_regions", "affine", "atom_variables", "bounds", "clip", "digit_of",
+    "evaluate", "expr_key", "invert", "iter_form", "linear", "number", "points", "proved", "proved_small", "relax",
+    "relax_form", "simplify", "term", "tile", "union", "uses_any",
 ]  # fmt: skip

@@ -53,7 +53,7 @@ def affine(
     >>> affine([i // 4, i % 4], {i: 8}, bijective=True) is not None, affine([i + j], {i: 4, j: 4}) is None
     (True, True)
     """
-    reader = _Reader(dom, predicate)
+    reader = Reader(dom, predicate)
     rows = [reader.row(value) for value in values]
     found = [row for row in rows if row is not None]
     if len(found) != len(rows) or not reader.disjoint(found):
@@ -91,13 +91,14 @@ def _compact(row: Row) -> bool:
     return below is not None and abs(ordered[-1].scale) == below
 
 
-class _Reader:
-    """Reads expressions as sums of digits; remembers the fused sources that it met: key -> (row, extent)."""
+class Reader:
+    """Reads expressions as sums of digits; remembers the fused sources that it met: key -> (row, extent, constant).
+    A fused source is the sum of its row and the constant; it runs from 0 to extent - 1."""
 
     def __init__(self, dom: Domain, predicate: Sequence[Expr] = ()) -> None:
         self.dom = dict(dom)
         self.simplifier = Simplifier(dom)
-        self.fused: dict[Any, tuple[Row, int]] = {}
+        self.fused: dict[Any, tuple[Row, int, int]] = {}
         self.bounded: list[tuple[Linear, Var]] = []
         open_conditions = [c for c in predicate if not self.simplifier.proved(c)]
         inner_first = sorted(open_conditions, key=lambda c: len(variables(c)))
@@ -113,7 +114,7 @@ class _Reader:
         total = tile(row) if row else None
         if n is not None and row and total is not None and 0 < n <= total and all(digit.scale > 0 for digit in row):
             source = Var("sum", form.dtype)
-            self.fused[source] = (row, n)
+            self.fused[source] = (row, n, 0)
             self.dom[source] = n
             self.bounded.append((form, source))
             return True
@@ -146,12 +147,16 @@ class _Reader:
             key: Any = source
             total = self.extent(source)
         else:
-            inner = self.digits(self.gather(form)) if not form.constant else None
-            total = tile(inner) if inner and all(d.scale > 0 for d in inner) else None
+            inner = self.digits(self.gather(form))
+            total = tile(inner) if inner else None
             if inner is None or total is None:
                 return None
+            lowest = form.constant + sum(d.scale * ((d.extent or 1) - 1) for d in inner if d.scale < 0)
+            if lowest % (lower * (extent or 1)):
+                return None
+            form = form.shift(-lowest)  # the same digits, of a sum that starts at 0
             key = form.key
-            self.fused[key] = (inner, total)
+            self.fused[key] = (inner, total, form.constant)
         if total is None:
             return Digit(key, 1, None, scale) if lower == 1 and extent is None else None
         if lower >= max(total, 2):

@@ -16,8 +16,8 @@ from mlcref.arith.interval import Domain, Extent, Interval
 from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Quotient, Remainder, atom_variables, expr_key, number, term
 from mlcref.arith.simplify import Simplifier, simplify
 from mlcref.ir import (
-    AllocBuffer, BlockRealize, Buffer, BufferLoad, BufferRegion, BufferStore, Const, DeclBuffer, Expr, For, Let,
-    LetStmt, MatchBufferRegion, Node, Range, Stmt, Var, any_node, cast, children, const, substitute,
+    AllocBuffer, BlockRealize, Buffer, BufferLoad, BufferRegion, BufferStore, Call, Const, DeclBuffer, Expr, For, Let,
+    LetStmt, MatchBufferRegion, Node, Range, Stmt, Var, any_node, cast, children, const, loads, substitute,
 )  # fmt: skip
 
 
@@ -224,8 +224,19 @@ class _Accesses:
             case LetStmt(var, value, body) | Let(var, value, body):
                 self.statement(value)
                 self.under(var, None, body)
+            case Call(op="call_function"):
+                self.call(node)
             case _:
                 self.other(node)
+
+    def call(self, node: Call) -> None:
+        """Another function may use all of the memory that it is given."""
+        for arg in node.args:
+            self.statement(arg)
+        pointers = [part for arg in node.args if arg.dtype == "handle" for part in loads(arg)]
+        for buffer in dict.fromkeys(part.buffer for part in pointers):
+            for into in (self.reads, self.writes):
+                self.touch(into, buffer, _whole(buffer).region)
 
     def other(self, node: Node) -> None:
         """Any other node: the buffers that it introduces are its own."""
@@ -247,6 +258,8 @@ class _Accesses:
     def loop(self, node: For) -> None:
         self.statement(node.min)
         self.statement(node.extent)
+        if node.step is not None:
+            self.statement(node.step)
         self.under(node.loop_var, _loop_values(node, self.dom), node.body)
 
     def realize(self, node: BlockRealize) -> None:

@@ -153,7 +153,7 @@ class Tour:
         def report(trial: Trial) -> None:
             checked = sum(step.verdict is not None for step in trial.steps)
             mark = "[green]equivalent[/]" if trial.verified else "[red]NOT equivalent[/]"
-            tiles = ", ".join(str(decision) for _, decision in trial.trace.decisions)
+            tiles = ", ".join(str(decision) for decision in trial.trace.decisions.values())
             self.console.print(f"{trial.seconds * 1e6:8.1f} µs   {checked} instructions {mark}   decisions {tiles}")
 
         trials = search(mod, arrays, trials=self.options.trials, seed=self.options.seed, target=TARGET, report=report)

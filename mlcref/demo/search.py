@@ -4,7 +4,7 @@ oracle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -72,10 +72,10 @@ def check_trace(trace: Trace, layer: PrimFunc) -> tuple[Step, ...]:
     steps: list[Step] = []
     before = layer
 
-    def fit(inst: Instruction, _inputs: Sequence[Any], arguments: Mapping[str, Any], decision: Any) -> Any:
+    def fit(inst: Instruction, inputs: Sequence[Any], _attributes: Sequence[Any], decision: Any) -> Any:
         if inst.name != "sample_perfect_tile":
             return decision
-        loop: Any = sch.get(arguments["loop"])
+        loop: Any = sch.get(inputs[0])
         extent = constant_extent(loop)
         assert extent is not None
         inner = gcd(decision[-1], extent)

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    Block, Buffer, BufferLoad, BufferStore, Expr, MatchBufferRegion, Node, Stmt, Var, const, constant, replace,
-    rewrite, substitute,
+    Block, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, MatchBufferRegion, Node, Stmt, Var, const, constant,
+    replace, replace_buffers, rewrite, substitute, walk,
 )  # fmt: skip
+from mlcref.lower.pointers import pointed
 
 
 def resolve_match_buffers(block: Block, body: Stmt) -> Stmt:
     """``body`` of ``block`` with accesses of its matched buffers redirected, and their stride and offset variables
-    replaced.
+    replaced. A matched buffer with pointers to it, or with views of its own, becomes a view.
     """
     for match in reversed(block.match_buffers):
-        body = substitute(_redirect(match, body), _layout_values(match))
+        views = {node.source for node in walk(body) if isinstance(node, DeclBuffer)}
+        is_memory = match.buffer in pointed(body) or match.buffer in views
+        body = substitute(_declared(match, body) if is_memory else _redirect(match, body), _layout_values(match))
     return body
+
+
+def _declared(match: MatchBufferRegion, body: Stmt) -> Stmt:
+    """``body`` with the matched buffer as a view of the region."""
+    buffer, source, region = match.buffer, match.source.buffer, match.source.region
+    strides = row_major_strides(source)
+    _source_indices(match, tuple([r.min for r in region[len(region) - len(buffer.shape) :]]))  # refuses other ranks
+    terms = [r.min * stride for r, stride in zip(region, strides, strict=True)]
+    offset = sum(terms[1:], terms[0]) if terms else const(0)
+    dropped = len(region) - len(buffer.shape)
+    shape = tuple([r.extent for r in region[dropped:]])
+    view = replace(buffer, strides=strides[dropped:], elem_offset=offset, shape=shape)
+    return DeclBuffer(view, source, replace_buffers(body, {buffer: view}))
 
 
 def _redirect(match: MatchBufferRegion, body: Stmt) -> Stmt:

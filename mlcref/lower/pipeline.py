@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlcref.ir import PrimFunc, Target, wellformed
+from mlcref.ir import PrimFunc, Target, refuse_unscheduled, wellformed
 from mlcref.lower.compact_buffers import compact_buffers
 from mlcref.lower.hoist_conditions import hoist_conditions
 from mlcref.lower.lower_blocks import lower_blocks
+from mlcref.lower.pointers import declare_pointed
 from mlcref.lower.promote_accumulators import promote_accumulators
 from mlcref.lower.serialize_threads import serialize_threads
 from mlcref.lower.short_loops import vectorize_short_loops
@@ -35,6 +36,7 @@ class Pass:
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("lower_blocks", lower_blocks),
+    Pass("declare_pointed", declare_pointed),
     Pass("serialize_threads", serialize_threads),
     Pass("simplify", simplify),
     Pass("sink_allocations", sink_allocations),
@@ -54,6 +56,7 @@ def lower(func: PrimFunc, target: Target | None = None, after: After | None = No
     ``after(pass_name, program)`` is called with the program after every pass. Raises ``UnsupportedError`` for what
     the passes cannot translate and ``WellformedError`` when a pass broke an invariant.
     """
+    refuse_unscheduled(func, "lowering")
     for step in PIPELINE:
         func = step.run(func)
         wellformed(func, step.stage)

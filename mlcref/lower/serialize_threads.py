@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from mlcref import arith
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, Expr, For, PrimFunc, Stmt, Var, constant,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, Var, children, constant,
     map_children, replace, substitute, walk,
 )  # fmt: skip
 from mlcref.lower.accesses import Located, located_accesses
@@ -49,7 +49,7 @@ class _Threads:
 
     def visit(self, stmt: Stmt, axes: Mapping[str, For], dom: Domains) -> Stmt:
         """``stmt`` without thread axes; ``axes`` are the open ones by tag."""
-        if isinstance(stmt, AllocBuffer) and _is_local(stmt.buffer) and _opens_threads(stmt.body, axes):
+        if isinstance(stmt, AllocBuffer) and _is_private(stmt, axes) and _opens_threads(stmt.body, axes):
             raise self.refuse(f"each thread has its own {stmt.buffer.name}, which is used around a barrier", stmt)
         if not isinstance(stmt, For) or stmt.kind != "thread_binding":
             inner = with_loop(dom, stmt)
@@ -85,8 +85,24 @@ class _Threads:
                 raise self.refuse(f"threads may read what other threads have written to {buffer.name}", threads)
 
 
-def _is_local(buffer: Buffer) -> bool:
-    return buffer.scope.partition(".")[0] == "local"
+def _is_private(stmt: AllocBuffer, axes: Mapping[str, For]) -> bool:
+    """Has each thread its own copy? What the host or several kernels use is one memory for all."""
+    if stmt.buffer.scope.partition(".")[0] != "local":
+        return False
+    kernels = _kernels_using(stmt.body, stmt.buffer)
+    return any("vthread" not in tag for tag in axes) or (len(kernels) == 1 and None not in kernels)
+
+
+def _kernels_using(stmt: Stmt, buffer: Buffer, kernel: For | None = None) -> set[For | None]:
+    """The outermost thread axes below which ``buffer`` is used; None stands for the host."""
+    if kernel is None and isinstance(stmt, For) and stmt.thread is not None and "vthread" not in stmt.thread:
+        kernel = stmt
+    parts = list(children(stmt))
+    used = any(isinstance(n, BufferLoad) and n.buffer is buffer for e in parts if isinstance(e, Expr) for n in walk(e))
+    used = used or (isinstance(stmt, BufferStore) and stmt.buffer is buffer)
+    used = used or (isinstance(stmt, DeclBuffer) and stmt.source is buffer)
+    below = (_kernels_using(part, buffer, kernel) for part in parts if isinstance(part, Stmt))
+    return ({kernel} if used else set()).union(*below)
 
 
 def _axes_of(threads: For) -> _Nest:
@@ -110,7 +126,7 @@ def _shared_between(stmt: Stmt) -> list[Buffer]:
     uses: dict[Buffer, int] = {}
     stored: set[Buffer] = set()
     for node in walk(stmt):
-        if isinstance(node, BufferLoad | BufferStore) and not _is_local(node.buffer) and node.buffer not in private:
+        if isinstance(node, BufferLoad | BufferStore) and node.buffer not in private:
             uses[node.buffer] = uses.get(node.buffer, 0) + 1
             if isinstance(node, BufferStore):
                 stored.add(node.buffer)

@@ -32,6 +32,21 @@ def plan_annotate(func: PrimFunc, block_or_loop: Handle, ann_key: str, ann_val: 
 
     Values are strings, numbers, lists and mappings of them.
 
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> (i,) = sch.get_loops("B")
+    >>> sch.annotate(i, "pragma_auto_unroll_max_step", 16)
+    >>> print(shown(sch))
+    for i in T.serial(10, annotations={"pragma_auto_unroll_max_step": 16}):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+
     Source: TVM ``annotate``.
     """
     stmt, node = _target(func, block_or_loop)
@@ -43,6 +58,22 @@ def plan_annotate(func: PrimFunc, block_or_loop: Handle, ann_key: str, ann_val: 
 
 def plan_unannotate(func: PrimFunc, block_or_loop: Handle, ann_key: str) -> AnnotateFacts:
     """Remove an annotation from a block or a loop.
+
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> (i,) = sch.get_loops("B")
+    >>> sch.annotate(i, "note", 1)
+    >>> print(shown(sch))
+    for i in T.serial(10, annotations={"note": 1}):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> sch.unannotate(i, "note")
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``unannotate``.
     """

@@ -40,7 +40,7 @@ from mlcref.schedule.dataflow import check_races, check_scope, uses_of
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
 from mlcref.schedule.nest import Spans, contains, iterator_domain, needed, needed_by_all, nest, ranges_at, written
-from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
 SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
 """First parts of the names of storage scopes."""
@@ -90,7 +90,7 @@ def _cache_buffer(func: PrimFunc, name: str, buffer: Buffer, storage_scope: str)
         raise refusal(func, f"{name}.P2", what, hint=f"one of {', '.join(SCOPES)}, or one of them with a suffix")
     used = {b.name for realize in index(func).blocks.values() for b in realize.block.alloc_buffers}
     used |= {b.name for b in func.buffers}
-    label = unique_name(f"{buffer.name}_{storage_scope.replace('.', '_')}", used)
+    label = unique_name(f"{buffer.name}_{storage_scope}", used)
     return Buffer(label, buffer.shape, buffer.type, storage_scope)
 
 
@@ -160,12 +160,28 @@ def plan_cache_read(
     """Copy a buffer that the block reads into a new one in ``storage_scope``, and let its readers in the scope (or only
     ``consumer_blocks``) read the copy. Returns the copy block.
 
-    ``for i: B[i] = A[i] * 2`` → cache_read(B, 0, "local") →
-    ``for ax0: A_local[ax0] = A[ax0]`` and ``for i: B[i] = A_local[i] * 2``
-
     ``read_buffer_index`` is a position in the block's reads, a buffer's name, or a buffer. A buffer that no block of
     the scope writes is copied at the front of the scope, in full. A copy in shared or local memory has to be under the
     same thread loops as its readers: move it there with ``compute_at``.
+
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> copy = sch.cache_read("B", 0, "local")
+    >>> print(shown(sch))
+    A_local = T.alloc_buffer((10,), scope="local")
+    for ax0 in range(10):
+        with T.block("A_local"):
+            v0 = T.axis.spatial(10, ax0)
+            A_local[v0] = A[v0]
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A_local[vi] * T.float32(2.0)
 
     Source: TVM ``cache_read``.
     """
@@ -197,15 +213,15 @@ def _only_writer(
     found = writers(child_blocks(scope), buffer)
     if len(found) > 1:
         names = " and ".join(b.block.name for b in found)
-        raise refusal(func, "cache_read.P5", f"{buffer.name} is written by {names}", [(b, "writes it") for b in found])
+        refuse(func, "cache_read.P5", f"{buffer.name} is written by {names}", [(b, "writes it") for b in found])
     for consumer in consumers:
         marks = [(consumer, f"reads {buffer.name}"), *((b, "writes it") for b in found)]
         if consumer not in inside or consumer in found:
             what = f"block {consumer.block.name} also writes {buffer.name}, or is in an init"
-            raise refusal(func, "cache_read.P4", what, marks)
+            refuse(func, "cache_read.P4", what, marks)
         if found and order[found[0]] > order[consumer]:
             what = f"block {consumer.block.name} reads {buffer.name} before it is written"
-            raise refusal(func, "cache_read.P5", what, marks)
+            refuse(func, "cache_read.P5", what, marks)
     return found[0] if found else None
 
 
@@ -238,7 +254,7 @@ def _written_there(
         return spans
     if around or (name == "cache_write" and buffer not in scope.block.alloc_buffers):
         what = f"what block {writer.block.name} writes before the copy is no known box of {buffer.name}"
-        raise refusal(func, rule, what, [(writer, f"writes {buffer.name}")])
+        refuse(func, rule, what, [(writer, f"writes {buffer.name}")])
     return needed(func, writer, region, ())
 
 
@@ -271,8 +287,24 @@ def plan_cache_write(
     """Let the block write into a new buffer in ``storage_scope`` and copy that to the old one afterwards. Returns the
     copy block. Readers go on reading the old buffer, except for ``consumer_blocks``, which read the new one.
 
-    ``for i: B[i] = A[i] * 2`` → cache_write(B, 0, "local") →
-    ``for i: B_local[i] = A[i] * 2`` and ``for ax0: B[ax0] = B_local[ax0]``
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> copy = sch.cache_write("B", 0, "local")
+    >>> print(shown(sch))
+    B_local = T.alloc_buffer((10,), scope="local")
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B_local[vi] = A[vi] * T.float32(2.0)
+    for ax0 in range(10):
+        with T.block("B_local"):
+            v0 = T.axis.spatial(10, ax0)
+            B[v0] = B_local[v0]
 
     Source: TVM ``cache_write``.
     """
@@ -301,16 +333,16 @@ def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, b
     others = [b for b in writers(child_blocks(scope), buffer) if b is not realize]
     if others:
         what = f"blocks {name} and {others[0].block.name} both write {buffer.name}"
-        raise refusal(func, "cache_write.P5", what, [(realize, "writes it"), (others[0], "writes it too")])
+        refuse(func, "cache_write.P5", what, [(realize, "writes it"), (others[0], "writes it too")])
     reads_itself = any(r.buffer is buffer for r in realize.block.reads)
     if reads_itself or (any(i.iter_type == "reduce" for i in realize.block.iter_vars) and not is_reduction(realize)):
         what = f"block {name} reads what {buffer.name} held before"
-        raise refusal(func, "cache_write.P5", what, [(realize, "reads and writes it")], "before decompose_reduction")
+        refuse(func, "cache_write.P5", what, [(realize, "reads and writes it")], "before decompose_reduction")
     readers = [b for b, _ in uses_of(child_blocks(scope), buffer)]
     for reader in readers:
         if order[reader] < order[realize]:
             what = f"block {reader.block.name} reads {buffer.name} before block {name} writes it"
-            raise refusal(func, "cache_write.P4", what, [(reader, "reads it"), (realize, "writes it")])
+            refuse(func, "cache_write.P4", what, [(reader, "reads it"), (realize, "writes it")])
     return readers
 
 
@@ -319,9 +351,7 @@ def _check_finished(func: PrimFunc, realize: BlockRealize, beside: Stmt) -> None
     around = {loop.loop_var for loop in loops_above(func, beside)}
     if reduce_loops(realize) & around:
         what = f"the reduction of block {realize.block.name} is not finished where a reader follows"
-        raise refusal(
-            func, "cache_write.P4", what, [(realize, "goes on outside"), (beside, "the copy would follow this")]
-        )
+        refuse(func, "cache_write.P4", what, [(realize, "goes on outside"), (beside, "the copy would follow this")])
 
 
 def _check_covered(
@@ -335,7 +365,7 @@ def _check_covered(
         wanted = needed(func, consumer, region, ())
         if made is None or not all(contains(m, w, {}) for m, w in zip(made, wanted, strict=True)):
             what = f"block {consumer.block.name} reads more of {buffer.name} than block {realize.block.name} writes"
-            raise refusal(func, "cache_write.P7", what, [(consumer, "reads it"), (realize, "writes it")])
+            refuse(func, "cache_write.P7", what, [(consumer, "reads it"), (realize, "writes it")])
 
 
 def _draw(pick: Pick, func: PrimFunc, kind: str) -> dict[str, Any] | None:
@@ -382,6 +412,7 @@ CACHE_READ = register(
         draw_cache_read,
         returns="one",
         attributes=("read_buffer_index", "storage_scope"),
+        forceable=frozenset({"P4", "P5", "P6"}),
     )
 )
 CACHE_WRITE = register(
@@ -398,5 +429,6 @@ CACHE_WRITE = register(
         draw_cache_write,
         returns="one",
         attributes=("write_buffer_index", "storage_scope"),
+        forceable=frozenset({"P4", "P5", "P6", "P7"}),
     )
 )

@@ -55,7 +55,8 @@ from mlcref.schedule.nest import (
     tells_apart,
     written,
 )
-from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
+from mlcref.schedule.thread_scopes import shared_by_threads
 
 Want = dict[int, Span | None]
 """Values of iterators by position; an iterator that is left out takes all values of its domain."""
@@ -119,11 +120,33 @@ def plan_compute_at(
 ) -> MoveFacts:
     """Move a producer under a loop of its consumers: each iteration computes what they need in it.
 
-    ``for i: B[i] = A[i]`` and ``for j: C[j] = B[j]`` → compute_at(B, j) → ``for j: B[j] = A[j]; C[j] = B[j]``
-
     The new loops ``ax0 …`` run through the iterators in their order; loops of extent 1 are left out unless
     ``preserve_unit_loops``. ``index`` is the place among the statements of the loop: -1 the last one possible (before
     the first consumer), -2 the first one possible.
+
+    >>> from mlcref.schedule.examples import Schedule, shown, two_stages
+    >>> sch = Schedule(two_stages)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    for j in range(8):
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = B[vj] + T.float32(1.0)
+    >>> (j,) = sch.get_loops("C")
+    >>> sch.compute_at("B", j)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for j in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, j)
+            B[vi] = A[vi] * T.float32(2.0)
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = B[vj] + T.float32(1.0)
 
     Source: TVM ``compute_at``.
     """
@@ -133,7 +156,8 @@ def plan_compute_at(
     consumers = _consumers_below(func, realize, target, scope, output)
     _check_inputs(func, realize, target, scope, output)
     ranges = ranges_at(func, target)
-    around = {outer.loop_var for outer in loops_above(func, target)} | {loop}
+    loops = [*loops_above(func, target), target]
+    around = {outer.loop_var for outer in loops if not shared_by_threads(output.buffer, outer)}
     uses = [use for use in uses_of(child_blocks(scope), output.buffer) if use[0] is not realize]
     want = _spatial(realize, solve(realize, output, needed_by_all(func, uses, around)))
     keep = _regenerated(func, name, realize, target)
@@ -153,7 +177,7 @@ def _consumers_below(
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
     if buffer not in scope.block.alloc_buffers:
         what = f"block {name} writes {buffer.name}, which is used outside block {scope.block.name}"
-        raise refusal(func, "compute_at.P4", what, marks, "cache_write makes an intermediate buffer of an output")
+        refuse(func, "compute_at.P4", what, marks, "cache_write makes an intermediate buffer of an output")
     below = set(blocks_below(target))
     consumers = [b for b, _ in uses_of(child_blocks(scope), buffer) if b is not realize]
     if not consumers:
@@ -161,11 +185,14 @@ def _consumers_below(
     for consumer in consumers:
         if consumer not in below:
             what = f"block {consumer.block.name} reads {buffer.name} and is not under loop {target.loop_var.name}"
-            raise refusal(func, "compute_at.P5", what, [*marks, (consumer, "reads it")])
+            refuse(func, "compute_at.P5", what, [*marks, (consumer, "reads it")])
     order = index(func).order
     if order[realize] > order[target]:
-        raise refusal(func, "compute_at.P5", f"block {name} comes after loop {target.loop_var.name}", marks)
-    return consumers
+        refuse(func, "compute_at.P5", f"block {name} comes after loop {target.loop_var.name}", marks)
+    inside = [consumer for consumer in consumers if consumer in below]
+    if not inside:
+        raise refusal(func, "compute_at.P5", f"no reader of {buffer.name} is under loop {target.loop_var.name}", marks)
+    return inside
 
 
 def _check_inputs(
@@ -176,7 +203,7 @@ def _check_inputs(
     shared = shared_loops(func, realize, target)
     if reduce_loops(realize) & shared:
         what = f"a loop around both block {realize.block.name} and loop {target.loop_var.name} feeds its reduction"
-        raise refusal(func, "compute_at.P6", what, [(realize, "not finished there"), (target, "the loop")])
+        refuse(func, "compute_at.P6", what, [(realize, "not finished there"), (target, "the loop")])
 
 
 def _spatial(realize: BlockRealize, want: Mapping[int, Span | None]) -> Want:
@@ -205,7 +232,7 @@ def _check_instances(func: PrimFunc, realize: BlockRealize, target: For, scope: 
     safe = always_defined(realize) or covers_domains(func, realize, enumerating)
     if not inside and not (alone and safe and tells_apart(realize, spatial)):
         what = f"the loops of block {realize.block.name} do not provably run through what its consumers need"
-        raise refusal(func, "compute_at.P7", what, [(realize, "to be moved"), (target, "under this loop")])
+        refuse(func, "compute_at.P7", what, [(realize, "to be moved"), (target, "under this loop")])
 
 
 def _stays_inside(
@@ -227,11 +254,33 @@ def plan_reverse_compute_at(
 ) -> MoveFacts:
     """Move a consumer under a loop of its producers: each iteration uses what they finish in it.
 
-    ``for i: B[i] = A[i]`` and ``for j: C[j] = B[j]`` → reverse_compute_at(C, i) → ``for i: B[i] = A[i]; C[i] = B[i]``
-
     The new loops ``ax0 …`` run through the iterators in their order; loops of extent 1 are left out unless
     ``preserve_unit_loops``. ``index`` is the place among the statements of the loop: -1 the last one possible, -2 the
     first one possible (after the last producer).
+
+    >>> from mlcref.schedule.examples import Schedule, shown, two_stages
+    >>> sch = Schedule(two_stages)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    for j in range(8):
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = B[vj] + T.float32(1.0)
+    >>> (i,) = sch.get_loops("B")
+    >>> sch.reverse_compute_at("C", i)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * T.float32(2.0)
+        with T.block("C"):
+            vj = T.axis.spatial(8, i)
+            C[vj] = B[vj] + T.float32(1.0)
 
     Source: TVM ``reverse_compute_at``.
     """
@@ -266,10 +315,10 @@ def _producers_below(
     for _, producer in found:
         if producer not in below and order[producer] > order[target]:
             what = f"block {producer.block.name}, which block {name} reads, comes after loop {target.loop_var.name}"
-            raise refusal(func, rule, what, [*marks, (producer, "comes later")])
+            refuse(func, rule, what, [*marks, (producer, "comes later")])
         if producer not in below and shared_loops(func, producer, target) - shared_loops(func, producer, realize):
             what = f"block {producer.block.name}, read by block {name}, goes on around loop {target.loop_var.name}"
-            raise refusal(func, rule, what, [*marks, (producer, "not done there")])
+            refuse(func, rule, what, [*marks, (producer, "not done there")])
     inside = [(region, producer) for region, producer in found if producer in below]
     if not inside:
         raise refusal(func, rule, f"no producer of block {name} is under loop {target.loop_var.name}", marks)
@@ -277,8 +326,8 @@ def _producers_below(
     for _, producer in inside:
         if reduce_loops(producer) & around:
             what = f"the reduction of block {producer.block.name} is not finished inside loop {target.loop_var.name}"
-            raise refusal(func, "reverse_compute_at.P5", what, [*marks, (producer, "goes on outside")],
-                          "pick a loop outside the loops of the reduction")  # fmt: skip
+            refuse(func, "reverse_compute_at.P5", what, [*marks, (producer, "goes on outside")],
+                   "pick a loop outside the loops of the reduction")  # fmt: skip
     return inside
 
 
@@ -290,11 +339,11 @@ def _check_users_later(
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
     if order[realize] < order[target]:
         what = f"block {realize.block.name} comes before loop {target.loop_var.name}"
-        raise refusal(func, "reverse_compute_at.P6", what, marks)
+        refuse(func, "reverse_compute_at.P6", what, marks)
     for user, _ in uses_of(child_blocks(scope), output.buffer):
         if order[user] < order[realize]:
             what = f"block {user.block.name} uses {output.buffer.name} before block {realize.block.name} writes it"
-            raise refusal(func, "reverse_compute_at.P6", what, [*marks, (user, "uses it")])
+            refuse(func, "reverse_compute_at.P6", what, [*marks, (user, "uses it")])
 
 
 def _finished(
@@ -323,19 +372,19 @@ def _finished(
             extent = region.region[d].extent
             if span is not None and not (isinstance(extent, Const) and int(extent.value) == 1):
                 what = f"an instance of block {realize.block.name} needs elements from several iterations"
-                raise refusal(func, rule, what, [*marks, (producer, f"writes {region.buffer.name}")])
+                refuse(func, rule, what, [*marks, (producer, f"writes {region.buffer.name}")])
         solved = solve(realize, region, partial)
         if len(solved) < sum(span is not None for span in partial):
             what = (
                 f"the elements of {region.buffer.name} do not say which instances of block {realize.block.name} to run"
             )
-            raise refusal(func, rule, what, [*marks, (producer, f"writes {region.buffer.name}")])
+            refuse(func, rule, what, [*marks, (producer, f"writes {region.buffer.name}")])
         solutions.append(solved)
     want = max(solutions, key=len)
     # Two producers that fix different iterators could leave out combinations of their values.
     if any(span is None or not _same(want.get(k), span) for solved in solutions for k, span in solved.items()):
         what = f"the producers of block {realize.block.name} finish different parts in an iteration"
-        raise refusal(func, rule, what, marks)
+        refuse(func, rule, what, marks)
     return want
 
 
@@ -355,12 +404,12 @@ def _check_coverage(
         domain = iterator_domain(item)
         if item.iter_type == "reduce" and not contains(want.get(k, domain), domain, ranges):
             what = f"the reduction over {item.var.name} would be cut into the iterations of {target.loop_var.name}"
-            raise refusal(func, "reverse_compute_at.P7", what, [*marks, (item, "the iterator")])
+            refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "the iterator")])
         now = None if taken is None else _cut(taken[k], domain)
         then = _cut(everything.get(k, domain), domain)
         if taken is None or not contains(then, now, ranges) or not contains(now, then, ranges):
             what = f"the iterations would not provably run every instance of block {realize.block.name}, and no other"
-            raise refusal(func, "reverse_compute_at.P7", what, [*marks, (item, "this iterator")])
+            refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "this iterator")])
 
 
 def _cut(span: Span | None, domain: Span | None) -> Span | None:
@@ -425,6 +474,7 @@ COMPUTE_AT = register(
         draw_compute_at,
         consume_loops_above,
         attributes=("preserve_unit_loops", "index"),
+        forceable=frozenset({"P3", "P4", "P5", "P6", "P7", "P9"}),
     )
 )
 REVERSE_COMPUTE_AT = register(
@@ -442,5 +492,6 @@ REVERSE_COMPUTE_AT = register(
         draw_reverse_compute_at,
         consume_loops_above,
         attributes=("preserve_unit_loops", "index"),
+        forceable=frozenset({"P3", "P4", "P5", "P6", "P7", "P9"}),
     )
 )

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlcref.arith import uses_any
-from mlcref.ir import BlockRealize, Buffer, BufferRegion, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index
+from mlcref.ir import (
+    BlockRealize, Buffer, BufferRegion, BufferStore, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index,
+)  # fmt: skip
 from mlcref.ir.index import stmt_children
 from mlcref.schedule.dependence import carried_conflicts, is_private, reduce_loops, separated
 from mlcref.schedule.find import (
@@ -24,8 +26,8 @@ from mlcref.schedule.find import (
     scope_of,
     writers,
 )
-from mlcref.schedule.nest import starts_at_zero
-from mlcref.schedule.table import refusal
+from mlcref.schedule.nest import starts_at_zero, tells_apart
+from mlcref.schedule.table import refusal, refuse
 from mlcref.schedule.thread_scopes import scope_conflict
 
 CONCURRENT = ("parallel", "vectorized", "thread_binding")
@@ -76,13 +78,13 @@ def check_movable(func: PrimFunc, rule: str, realize: BlockRealize, scope: Block
     output = block.writes[0]
     if any(item.iter_type == "reduce" for item in block.iter_vars) and not is_reduction(realize):
         what = f"block {block.name} updates {output.buffer.name} and has no init"
-        raise refusal(func, rule, what, marks, "before decompose_reduction, or with the block that is not reduced")
+        refuse(func, rule, what, marks, "before decompose_reduction, or with the block that is not reduced")
     if any(region.buffer is output.buffer for region in block.reads):
-        raise refusal(func, rule, f"block {block.name} reads what it writes, {output.buffer.name}", marks)
+        refuse(func, rule, f"block {block.name} reads what it writes, {output.buffer.name}", marks)
     for other in writers(child_blocks(scope), output.buffer):
         if other is not realize:
             what = f"blocks {block.name} and {other.block.name} both write {output.buffer.name}"
-            raise refusal(func, rule, what, [(realize, "writes it"), (other, "writes it too")])
+            refuse(func, rule, what, [(realize, "writes it"), (other, "writes it too")])
     return output
 
 
@@ -98,14 +100,14 @@ def input_writers(
         read, marks = region.buffer.name, [(realize, "reads it"), *((b, "writes it") for b in others)]
         if single and len(others) > 1:
             what = f"{read}, read by block {realize.block.name}, is written by {len(others)} blocks"
-            raise refusal(func, rule, what, marks)
+            refuse(func, rule, what, marks)
         for other in others:
             if order[other] > order[realize]:
                 what = f"block {realize.block.name} reads {read} before block {other.block.name} writes it"
-                raise refusal(func, rule, what, marks)
+                refuse(func, rule, what, marks)
             if reduce_loops(other) & shared_loops(func, other, realize):
                 what = f"block {realize.block.name} reads {read} while the reduction of {other.block.name} goes on"
-                raise refusal(func, rule, what, marks)
+                refuse(func, rule, what, marks)
             found.append((region, other))
     return found
 
@@ -154,28 +156,54 @@ def insert(loop: For, position: int, stmt: Stmt) -> tuple[Stmt, ...]:
 # ---- loops whose iterations run at once
 
 
+def any_concurrent(func: PrimFunc) -> bool:
+    """Does any loop of the function run its iterations at once? If not, :func:`check_races` has nothing to find."""
+    return any(loop.kind in CONCURRENT for loop in index(func).loops.values())
+
+
 def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[Any, str]]) -> None:
     """Refuse when a concurrent loop without conflicts in ``func`` has one in ``new``, or when blocks of different
     threads use one buffer in memory private to a thread. (A shared copy may wait to be moved under its threads.)
     """
     apart = scope_conflict(new, ("local", "warp"))
     if apart is not None:
-        raise refusal(func, rule, apart.text, marks, "do this before bind")
+        refuse(func, rule, apart.text, marks, "do this before bind")
     before = index(func).loops
     for var, loop in index(new).loops.items():
         if loop.kind in CONCURRENT:
             known = set(_races(func, before[var])) if var in before else set()
             for text in _races(new, loop):
                 if text not in known:
-                    raise refusal(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
+                    refuse(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
 
 
 def _races(func: PrimFunc, loop: For) -> Iterator[str]:
-    """Why iterations of a loop may conflict: everything that is not ruled out."""
-    for conflict in carried_conflicts(func, [loop]):
-        yield conflict.text
+    """Why iterations of a loop may conflict: everything that is not ruled out.
+
+    Threads of one block run in lock step, so that statements of a sequence are apart, and may store the same bits to
+    one element; virtual threads run one after the other (docs/semantics.md, thread.phase).
+    """
+    if loop.thread is not None and "vthread" in loop.thread:
+        return
+    lock_step = loop.thread is not None and loop.thread.startswith("threadIdx")
+    if not lock_step:
+        for conflict in carried_conflicts(func, [loop]):
+            yield conflict.text
     for realize in blocks_below(loop):
+        if lock_step and stores_the_same(realize):
+            continue
         for region in realize.block.writes:
             if not is_private(func, loop, region.buffer) and not separated(func, [loop], [(realize, region)]):
                 name = loop.loop_var.name
                 yield f"iterations of {name} would all write {region.buffer.name} in block {realize.block.name}"
+
+
+def stores_the_same(realize: BlockRealize) -> bool:
+    """Do instances that write the same element write the same bits? They do when the element tells the instance, and
+    the block reads nothing that it writes."""
+    block = realize.block
+    written = {region.buffer for region in block.writes}
+    if len(block.writes) != 1 or block.init is not None or any(region.buffer in written for region in block.reads):
+        return False
+    spatial = all(item.iter_type == "spatial" for item in block.iter_vars)
+    return spatial and isinstance(block.body, BufferStore) and tells_apart(realize, block.iter_vars)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from mlcref.arith import bounds, linear
-from mlcref.arith.linear import Linear
+from mlcref.arith.linear import Linear, Quotient, Remainder
 from mlcref.ir import (
     BlockRealize,
     Buffer,
@@ -24,6 +24,7 @@ from mlcref.ir import (
     IterVar,
     PrimFunc,
     Var,
+    as_expr,
     index,
     substitute,
     variables,
@@ -124,32 +125,92 @@ def _shared(first: BlockRealize, second: BlockRealize) -> list[tuple[BufferRegio
 
 
 def separated(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]) -> bool:
-    """Do different iterations of ``path`` touch disjoint parts of the buffer, whichever of ``accesses`` each makes?"""
-    left = {loop.loop_var for loop in path}
-    extents = [domain_at(func, loop).get(loop.loop_var) for loop in path]
+    """Do different iterations of ``path`` touch disjoint parts of the buffer, whichever of ``accesses`` each makes?
+
+    Loops whose indices come in pieces (``i // 4``, ``i % 4``, as after fuse) are taken as their digits.
+    """
+    axes = _axes(func, path, accesses)
+    left = {var for var, extent in axes.extents.items() if extent != 1}
+    order = list(axes.extents)
     for d in range(len(accesses[0][1].buffer.shape)):
-        strips = [_strip(func, path, realize, region, d) for realize, region in accesses]
-        known = [strip for strip in strips if strip is not None]
-        if len(known) < len(strips):
-            continue
-        left -= {path[i].loop_var for i in _radix(known, extents)}
         if not left:
-            return True
+            break
+        strips = [_strip(func, path, axes, realize, region, d) for realize, region in accesses]
+        known = [strip for strip in strips if strip is not None]
+        if len(known) == len(strips):
+            left -= {order[i] for i in _radix(known, list(axes.extents.values()))}
     return not left
 
 
-def _strip(func: PrimFunc, path: Sequence[For], realize: BlockRealize, region: BufferRegion, d: int) -> Strip | None:
-    """Dimension ``d`` of ``region`` over the loops of ``path``; None when it is not affine in them."""
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Loops as digits: the value of each loop variable over the digits, and the extents of these, None if unknown."""
+
+    values: dict[Var, Expr]
+    extents: dict[Var, int | None]
+
+
+def _axes(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]) -> Axes:
+    axes = Axes({}, {})
+    for loop in path:
+        var, extent = loop.loop_var, domain_at(func, loop).get(loop.loop_var)
+        size = extent if isinstance(extent, int) else None
+        cuts = {cut for access in accesses for cut in _cuts(access, var)} if size is not None else set()
+        weights = [1, *sorted(cut for cut in cuts if size is not None and 1 < cut < size)]
+        if size is None or len(weights) == 1 or any(high % low for low, high in pairwise(weights)):
+            axes.extents[var] = size
+            continue
+        value: Expr | None = None
+        for weight, above in zip(reversed(weights), [size, *reversed(weights[1:])], strict=True):
+            digit = Var(f"{var.name}_{weight}", var.type)
+            axes.extents[digit] = -(-above // weight)
+            value = digit * weight if value is None else value + digit * weight
+        axes.values[var] = as_expr(0, var.type) if value is None else value
+    return axes
+
+
+def _cuts(access: tuple[BlockRealize, BufferRegion], var: Var) -> Iterator[int]:
+    """Where the indices of an access cut the values of ``var`` into digits."""
+    realize, region = access
+    bindings = {i.var: v for i, v in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
+    for box in region.region:
+        yield from _cuts_in(linear(substitute(box.min, bindings), {}), var)
+
+
+def _cuts_in(form: Linear, var: Var) -> Iterator[int]:
+    for atom in form.terms:
+        if isinstance(atom, Quotient):
+            yield from _cuts_in(atom.form, var)
+            for inner, factor in atom.form.terms.items():
+                weight = _weight(inner, var)
+                if weight and atom.divisor % abs(factor) == 0:
+                    yield weight * (atom.divisor // abs(factor))
+
+
+def _weight(atom: Any, var: Var) -> int:
+    """The weight of the lowest digit of ``var`` that an atom keeps; 0 for atoms that are no part of it."""
+    if atom is var:
+        return 1
+    if isinstance(atom, Quotient) and len(atom.form.terms) == 1:
+        below = _weight(next(iter(atom.form.terms)), var)
+        return below if isinstance(atom, Remainder) else below * atom.divisor
+    return 0
+
+
+def _strip(
+    func: PrimFunc, path: Sequence[For], axes: Axes, realize: BlockRealize, region: BufferRegion, d: int
+) -> Strip | None:
+    """Dimension ``d`` of ``region`` over the axes; None when it is not affine in them."""
     box = region.region[d]
     if not isinstance(box.extent, Const):
         return None
     bindings = {i.var: v for i, v in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
-    domain: Domain = domain_at(func, realize)
-    form = linear(substitute(box.min, bindings), domain)
+    domain: Domain = {**domain_at(func, realize), **{v: n for v, n in axes.extents.items() if n is not None}}
+    form = linear(substitute(substitute(box.min, bindings), axes.values), domain)
     inside = {loop.loop_var for loop in loops_above(func, realize)} - {loop.loop_var for loop in path}
     inside &= _below(func, path[-1])
-    coefficients = tuple([form.terms.get(loop.loop_var, 0) for loop in path])
-    mine = {loop.loop_var for loop in path}
+    coefficients = tuple([form.terms.get(var, 0) for var in axes.extents])
+    mine = set(axes.extents)
     rest = form.only(lambda atom: atom not in mine)
     inner = rest.only(lambda atom: bool(_variables(atom) & inside))
     fixed = rest - inner

@@ -115,8 +115,8 @@ def constant_extent(loop: For) -> int | None:
 
 
 def starts_at_zero(loop: For) -> bool:
-    """Does the loop run from 0?"""
-    return isinstance(loop.min, Const) and int(loop.min.value) == 0
+    """Does the loop run from 0, one by one?"""
+    return isinstance(loop.min, Const) and int(loop.min.value) == 0 and loop.step is None
 
 
 def domain_at(func: PrimFunc, stmt: Stmt) -> Domain:

@@ -15,7 +15,9 @@ class BlockRV:
 
 
 class LoopRV:
-    """A loop of the scheduled module."""
+    """A loop of the scheduled module, or one of the two places that are no loop: the root (outside of all loops) and
+    inside the consumers (inlined), as ``sample_compute_location`` may choose them.
+    """
 
     __slots__ = ("__weakref__",)
 
@@ -29,3 +31,8 @@ class ExprRV(Var):
 
 
 RV = BlockRV | LoopRV | ExprRV
+
+ROOT = Var("root")
+"""What a LoopRV for the root stands for: the block stays where it is."""
+INLINE = Var("inline")
+"""What a LoopRV for inlining stands for."""

@@ -60,7 +60,7 @@ from mlcref.schedule.nest import (
     solve,
     split_predicate,
 )
-from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _runs_all(func: PrimFunc, rule: str, realize: BlockRealize) -> None:
     enumerating, others = split_predicate(func, realize)
     if others or not covers_domains(func, realize, enumerating):
         what = f"block {realize.block.name} does not provably run all of its instances"
-        raise refusal(func, rule, what, [(realize, "this block")])
+        refuse(func, rule, what, [(realize, "this block")])
 
 
 def with_regions(block: Block) -> Block:
@@ -156,9 +156,26 @@ def _inner_regions(node: Any) -> Any:
 def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     """Compute a block's elements where they are used, and remove the block and its buffer.
 
-    ``B[i] = A[i] * 2`` and ``C[i] = B[i] + 1`` → compute_inline(B) → ``C[i] = A[i] * 2 + 1``
-
     The block is one store without init whose indices are its iterators, each once.
+
+    >>> from mlcref.schedule.examples import Schedule, shown, two_stages
+    >>> sch = Schedule(two_stages)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    for j in range(8):
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = B[vj] + T.float32(1.0)
+    >>> sch.compute_inline("B")
+    >>> print(shown(sch))
+    for j in range(8):
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = A[vj] * T.float32(2.0) + T.float32(1.0)
 
     Source: TVM ``compute_inline`` (which also inverts affine indices).
     """
@@ -170,7 +187,7 @@ def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     buffer, marks = store.buffer, [(realize, "to be inlined")]
     if buffer not in scope.block.alloc_buffers:
         what = f"block {realize.block.name} writes {buffer.name}, which is used outside block {scope.block.name}"
-        raise refusal(func, f"{name}.P3", what, marks)
+        refuse(func, f"{name}.P3", what, marks)
     places = _positions(realize, store.indices)
     if places is None or not _fills(realize, buffer, places):
         what = (
@@ -199,7 +216,7 @@ def _inline_consumers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize
         marks = [(realize, "to be inlined"), (consumer, f"reads {buffer.name}")]
         if consumer not in inside or order[consumer] < order[realize]:
             what = f"block {consumer.block.name} is in an init, or comes before block {name}"
-            raise refusal(func, rule, what, marks)
+            refuse(func, rule, what, marks)
         for node in walk(consumer.block):
             if isinstance(node, BufferLoad) and node.buffer is buffer and any("x" in i.dtype for i in node.indices):
                 raise refusal(func, rule, f"block {consumer.block.name} reads {buffer.name} in vectors", marks)
@@ -233,7 +250,7 @@ def _check_same_contents(
         for k, item in enumerate(realize.block.iter_vars):
             if taken is None or not contains(taken[k], want.get(k, iterator_domain(item)), ranges):
                 what = f"block {consumer.block.name} may read what earlier iterations left in {region.buffer.name}"
-                raise refusal(func, "compute_inline.P5", what, [(realize, "to be inlined"), (consumer, "reads it")])
+                refuse(func, "compute_inline.P5", what, [(realize, "to be inlined"), (consumer, "reads it")])
 
 
 def _inlined(block: Block, store: BufferStore, places: Mapping[Var, int], realize: BlockRealize) -> Block:
@@ -256,10 +273,27 @@ def _inlined(block: Block, store: BufferStore, places: Mapping[Var, int], realiz
 def plan_reverse_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     """Store a consumer's elements where its producer computes them, and remove the consumer and the buffer between.
 
-    ``B[i] = A[i] * 2`` and ``C[i] = B[i] + 1`` → reverse_compute_inline(C) → ``C[i] = A[i] * 2 + 1``, in the loops of B
-
     Both are one store without init; the consumer reads one element of the producer's output, its indices the consumer's
     iterators, each once. A reduction is no such producer: its value is not final in each instance.
+
+    >>> from mlcref.schedule.examples import Schedule, shown, two_stages
+    >>> sch = Schedule(two_stages)
+    >>> print(shown(sch))
+    B = T.alloc_buffer((8,))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    for j in range(8):
+        with T.block("C"):
+            vj = T.axis.spatial(8, j)
+            C[vj] = B[vj] + T.float32(1.0)
+    >>> sch.reverse_compute_inline("C")
+    >>> print(shown(sch))
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            C[vi] = A[vi] * T.float32(2.0) + T.float32(1.0)
 
     Source: TVM ``reverse_compute_inline``.
     """
@@ -322,12 +356,12 @@ def _check_moves_earlier(func: PrimFunc, realize: BlockRealize, producer: BlockR
     for user, _ in uses_of(child_blocks(scope), output):
         if order[user] < order[realize]:
             what = f"block {user.block.name} uses {output.name} before block {realize.block.name} writes it"
-            raise refusal(func, rule, what, [*marks, (user, "uses it")])
+            refuse(func, rule, what, [*marks, (user, "uses it")])
     shared = shared_loops(func, realize, producer)
     users = [b for b in child_blocks(scope) if b in (realize, producer)]
     if keeps_contents(output, child_blocks(scope), shared) or any(reduce_loops(b) & shared for b in users):
         what = f"a loop around both blocks keeps {output.name} from one iteration to the next"
-        raise refusal(func, rule, what, marks)
+        refuse(func, rule, what, marks)
 
 
 def _merged(
@@ -401,6 +435,7 @@ COMPUTE_INLINE = register(
         build_inline,
         draw_compute_inline,
         consume_block,
+        forceable=frozenset({"P3", "P4", "P5", "P6", "P7"}),
     )
 )
 REVERSE_COMPUTE_INLINE = register(
@@ -418,5 +453,6 @@ REVERSE_COMPUTE_INLINE = register(
         build_inline,
         draw_reverse_compute_inline,
         consume_block,
+        forceable=frozenset({"P4", "P5", "P6"}),
     )
 )

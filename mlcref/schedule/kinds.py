@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mlcref.arith import affine
+from mlcref.arith import affine, linear
+from mlcref.arith.linear import atom_variables
 from mlcref.ir import (
-    BlockRealize, For, PrimFunc, Var, index, replace, replace_at, structural_equal, variables, walk,
+    BlockRealize, Expr, For, PrimFunc, Var, const, index, replace, replace_at, structural_equal, substitute, variables,
+    walk,
 )  # fmt: skip
 from mlcref.ir.stmt import THREAD_TAGS
+from mlcref.schedule.dataflow import stores_the_same
 from mlcref.schedule.dependence import carried_conflict, is_private
-from mlcref.schedule.find import blocks_below, domain_at, loop_of
+from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
 from mlcref.schedule.loop import draw_loop
 from mlcref.schedule.thread_scopes import scope_conflict
-from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,19 @@ def build_kind(func: PrimFunc, facts: KindFacts) -> Result:
 def plan_parallel(func: PrimFunc, loop: Var) -> KindFacts:
     """Run the iterations of a loop on several threads.
 
-    ``for i in range(8): …`` → parallel(i) → ``for i in T.parallel(8): …``
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> sch.parallel(sch.get_loops("B")[0])
+    >>> print(shown(sch))
+    for i in T.parallel(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``parallel``, with the preconditions of the module ``dependence`` on top: iterations must not conflict.
     """
@@ -44,7 +59,19 @@ def plan_parallel(func: PrimFunc, loop: Var) -> KindFacts:
 def plan_vectorize(func: PrimFunc, loop: Var) -> KindFacts:
     """Run the iterations of a loop in the lanes of vectors.
 
-    ``for i in range(8): …`` → vectorize(i) → ``for i in T.vectorized(8): …``
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> sch.vectorize(sch.get_loops("B")[0])
+    >>> print(shown(sch))
+    for i in T.vectorized(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``vectorize``, with the preconditions of the module ``dependence`` on top: iterations must not conflict.
     """
@@ -54,7 +81,19 @@ def plan_vectorize(func: PrimFunc, loop: Var) -> KindFacts:
 def plan_unroll(func: PrimFunc, loop: Var) -> KindFacts:
     """Write the iterations of a loop one after the other.
 
-    ``for i in range(4): …`` → unroll(i) → ``for i in T.unroll(4): …``
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> sch.unroll(sch.get_loops("B")[0])
+    >>> print(shown(sch))
+    for i in T.unroll(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``unroll``.
     """
@@ -67,9 +106,22 @@ def plan_unroll(func: PrimFunc, loop: Var) -> KindFacts:
 def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
     """Bind a loop to a thread axis: blockIdx, threadIdx (.x .y .z) or vthread.
 
-    ``for i in range(32): …`` → bind(i, "threadIdx.x") → ``for i in T.thread_binding(32, thread="threadIdx.x"): …``
+    A reduce iterator may be fed by threadIdx, in a block that has its init (the threads then reduce together), and by
+    vthread, whose iterations run in order.
 
-    A reduce iterator may be fed by threadIdx only, in a block that has its init (the threads then reduce together).
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> sch.bind(sch.get_loops("B")[0], "threadIdx.x")
+    >>> print(shown(sch))
+    for i in T.thread_binding(10, thread="threadIdx.x"):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``bind``.
     """
@@ -82,26 +134,53 @@ def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
             [(found, "to be bound")],
             f"one of {', '.join(THREAD_TAGS)}",
         )
-    shared = thread_axis.startswith("threadIdx")
-    bound = _concurrent(func, loop, "bind", "thread_binding", thread_axis, reduce_allowed=shared)
+    if "vthread" in thread_axis:  # its iterations run in order
+        bound = KindFacts(loop_of(func, loop), "thread_binding", thread_axis)
+    else:
+        shared = thread_axis.startswith("threadIdx")
+        bound = _concurrent(func, loop, "bind", "thread_binding", thread_axis, reduce_allowed=shared)
     conflict = scope_conflict(build_kind(func, bound)[0])
     if conflict is not None:
-        raise refusal(func, "bind.P6", conflict.text, [(bound.loop, "to be bound"), *conflict.marks])
+        refuse(func, "bind.P6", conflict.text, [(bound.loop, "to be bound"), *conflict.marks])
     _check_axis(func, bound.loop, thread_axis)
     return bound
 
 
 def _check_axis(func: PrimFunc, loop: For, axis: str) -> None:
-    """In one kernel, from the outermost bound loop on, an axis has one extent and is not bound inside itself."""
+    """In one kernel, from the outermost bound loop on, an axis has one extent. Bound inside itself it is a projection:
+    each thread runs its own iteration of the inner loop, where all threads ran all of them before."""
     above = [node for node in index(func).above(loop) if isinstance(node, For)]
     kernel = next((node for node in reversed(above) if node.kind == "thread_binding"), loop)
     below = {node for node in walk(loop) if isinstance(node, For)}
     for node in walk(kernel):
         if isinstance(node, For) and node.thread == axis and node is not loop:
-            nested = node in below or node in above
-            if nested or not structural_equal(node.extent, loop.extent):
-                what = f"{axis} is bound already" + ("" if nested else ", with another extent")
-                raise refusal(func, "bind.P7", what, [(loop, "to be bound"), (node, "bound here")])
+            marks = [(loop, "to be bound"), (node, "bound here")]
+            if not structural_equal(node.extent, loop.extent):
+                refuse(func, "bind.P7", f"{axis} is bound already, with another extent", marks)
+            elif node in below or (node in above and not _is_shared_work(func, loop, node)):
+                refuse(func, "bind.P7", f"{axis} is bound already", marks)
+
+
+def _is_shared_work(func: PrimFunc, loop: For, threads: For) -> bool:
+    """Do all iterations of ``threads`` run the same instances below ``loop``, for memory that all of them see, and
+    would the bits be the same if each instance ran once?"""
+    if threads.thread is None or not threads.thread.startswith("threadIdx"):
+        return False
+    between = [node.loop_var for node in index(func).above(loop) if isinstance(node, For) and threads in
+               set(index(func).above(node))]  # fmt: skip
+    for realize in blocks_below(loop):
+        used = {var for part in (*realize.iter_values, *realize.predicate) for var in variables(part)}
+        private = any(r.buffer.scope.partition(".")[0] in ("local", "warp") for r in realize.block.writes)
+        if threads.loop_var in used or private or not stores_the_same(realize):
+            return False
+        if any(threads.loop_var in variables(extent) for extent in _extents(func, between)):
+            return False
+    return len(blocks_below(loop)) == 1
+
+
+def _extents(func: PrimFunc, loops: list[Var]) -> list[Expr]:
+    found = [index(func).loops[var] for var in loops]
+    return [*(node.min for node in found), *(node.extent for node in found)]
 
 
 def _concurrent(
@@ -111,6 +190,8 @@ def _concurrent(
     loop = loop_of(func, var)
     if loop.kind == "thread_binding" and name != "bind":
         raise refusal(func, f"{name}.P1", f"loop {var.name} is bound to {loop.thread}", [(loop, f"to be {kind}")])
+    if thread is None and constant_extent(loop) == 1:  # one iteration has nothing to conflict with
+        return KindFacts(loop, kind, thread)
     for realize in blocks_below(loop):
         _check_iterators(func, loop, realize, name, kind, reduce_allowed)
     changed = replace_at(func, {loop: replace(loop, kind=kind, thread=thread)})
@@ -118,7 +199,7 @@ def _concurrent(
         _check_instances(func, changed, loop, realize, name, kind)
     conflict = carried_conflict(changed, [index(changed).loops[var]])
     if conflict is not None:
-        raise refusal(func, f"{name}.P5", conflict.text, [(loop, f"to be {kind}"), *conflict.marks])
+        refuse(func, f"{name}.P5", conflict.text, [(loop, f"to be {kind}"), *conflict.marks])
     return KindFacts(loop, kind, thread)
 
 
@@ -128,13 +209,13 @@ def _check_iterators(
     for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
         if item.iter_type not in ("spatial", "reduce"):
             what = f"{item.var.name} of block {realize.block.name} is an {item.iter_type} iterator"
-            raise refusal(func, f"{name}.P2", what, [(loop, f"to be {kind}"), (realize, "ordered")])
+            refuse(func, f"{name}.P2", what, [(loop, f"to be {kind}"), (realize, "ordered")])
         # Threads reduce together from an init on; an update without one would be a plain read, add and write.
         together = reduce_allowed and realize.block.init is not None
         if loop.loop_var in variables(value) and item.iter_type == "reduce" and not together:
             what = f"loop {loop.loop_var.name} feeds the reduce iterator {item.var.name} of block {realize.block.name}"
-            raise refusal(func, f"{name}.P3", what, [(loop, f"to be {kind}"), (item, f"{item.var.name} is reduced")],
-                          "rfactor or decompose_reduction first, or pick a spatial loop")  # fmt: skip
+            refuse(func, f"{name}.P3", what, [(loop, f"to be {kind}"), (item, f"{item.var.name} is reduced")],
+                   "rfactor or decompose_reduction first, or pick a spatial loop")  # fmt: skip
 
 
 def _check_instances(
@@ -143,14 +224,36 @@ def _check_instances(
     """Different iterations must be different instances of the block, or work on memory private in ``changed``."""
     rule, marks = f"{name}.P4", [(loop, f"to be {kind}"), (realize, "bound here")]
     domain, values, var = domain_at(func, realize), realize.iter_values, loop.loop_var
+    new = index(changed).loops[var]
+    if all(is_private(changed, new, region.buffer) for region in realize.block.writes):
+        return
+    if _tells_iterations_apart(func, loop, realize):
+        return
     if affine(values, domain, predicate=realize.predicate) is None:
         what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
-        raise refusal(func, rule, what, marks)
-    told_apart = affine(values, domain, told_apart=(var,), predicate=realize.predicate) is not None
-    new = index(changed).loops[var]
-    if not told_apart and not all(is_private(changed, new, region.buffer) for region in realize.block.writes):
+        refuse(func, rule, what, marks)
+    elif affine(values, domain, told_apart=(var,), predicate=realize.predicate) is None:
         what = f"several iterations of {var.name} write the same elements in block {realize.block.name}"
-        raise refusal(func, rule, what, marks)
+        refuse(func, rule, what, marks)
+
+
+def _tells_iterations_apart(func: PrimFunc, loop: For, realize: BlockRealize) -> bool:
+    """Do the bindings differ in different iterations of ``loop``, whatever the loops outside it stand at?"""
+    domain = domain_at(func, realize)
+    if domain.get(loop.loop_var) == 1:
+        return True
+    units = {var: const(0, var.type) for var, extent in domain.items() if extent == 1}
+    inside = {other.loop_var for other in loops_above(func, realize)}
+    inside -= {other.loop_var for other in loops_above(func, loop)}
+    forms = [linear(substitute(value, units), domain) for value in realize.iter_values]
+    groups = [set(atom_variables(atom)) for form in forms for atom in form.terms]
+    while mixed := [group for group in groups if group & inside and not group <= inside]:
+        inside = inside.union(*mixed)  # an outer loop inside a quotient cannot be taken as fixed
+    moving = [form.only(lambda atom: not atom_variables(atom).isdisjoint(inside)).expr() for form in forms]
+    mine = {var: extent for var, extent in domain.items() if var in inside}
+    conditions = [substitute(conjunct, units) for conjunct in realize.predicate]
+    known = [conjunct for conjunct in conditions if variables(conjunct) <= inside]
+    return affine(moving, mine, told_apart=(loop.loop_var,), predicate=known) is not None
 
 
 def draw_kind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
@@ -176,6 +279,8 @@ _CONCURRENT = (
     "no block below uses what another block writes in another iteration",
 )
 
+_FORCEABLE = frozenset({"P2", "P3", "P4", "P5"})
+
 
 def _numbered(*texts: str) -> dict[str, str]:
     return {f"P{i}": text for i, text in enumerate(texts, 1)}
@@ -188,6 +293,7 @@ PARALLEL = register(
         plan_parallel,
         build_kind,
         draw_kind,
+        forceable=_FORCEABLE,
     )
 )
 VECTORIZE = register(
@@ -197,6 +303,7 @@ VECTORIZE = register(
         plan_vectorize,
         build_kind,
         draw_kind,
+        forceable=_FORCEABLE,
     )
 )
 UNROLL = register(
@@ -207,11 +314,12 @@ BIND = register(
         "bind",
         _numbered(
             "the thread axis exists", *_CONCURRENT, "private buffers are used in one thread each",
-            "in its kernel the axis has one extent and is not bound inside itself",
+            "in its kernel the axis has one extent, and inside itself it is bound for work that all its threads share",
         ),
         plan_bind,
         build_kind,
         draw_bind,
         attributes=("thread_axis",),
+        forceable=_FORCEABLE | {"P6", "P7"},
     )  # fmt: skip
 )

@@ -20,7 +20,7 @@ from mlcref.schedule.find import (
     starts_at_zero,
 )
 from mlcref.schedule.rebind import guard, rebind
-from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
 
 
 def plain_loop(loop: For) -> bool:
@@ -58,8 +58,21 @@ def plan_split(
     iterations out; ``disable_predication`` leaves it away (the program then means nothing unless the accesses stay in
     bounds).
 
-    ``for i in range(10): B[i]`` → split(i, [None, 4]) → ``for i_0, i_1 in T.grid(3, 4): where i_0 * 4 + i_1 < 10: B[i_0
-    * 4 + i_1]``
+    >>> from mlcref.schedule.examples import Schedule, doubled, shown
+    >>> sch = Schedule(doubled)
+    >>> print(shown(sch))
+    for i in range(10):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i)
+            B[vi] = A[vi] * T.float32(2.0)
+    >>> (i,) = sch.get_loops("B")
+    >>> outer, inner = sch.split(i, factors=[None, 4])
+    >>> print(shown(sch))
+    for i_0, i_1 in T.grid(3, 4):
+        with T.block("B"):
+            vi = T.axis.spatial(10, i_0 * 4 + i_1)
+            T.where(i_0 * 4 + i_1 < 10)
+            B[vi] = A[vi] * T.float32(2.0)
 
     Source: TVM ``split``.
     """
@@ -68,7 +81,7 @@ def plan_split(
         raise refusal(func, "split.P1", f"loop {loop.name} is {found.kind} or annotated", [(found, "to be split")],
                       "split before parallel, vectorize, unroll, bind or annotate")  # fmt: skip
     if not starts_at_zero(found):
-        raise refusal(func, "split.P2", f"loop {loop.name} does not start at 0", [(found, "to be split")])
+        refuse(func, "split.P2", f"loop {loop.name} does not start at 0", [(found, "to be split")])
     given = [f for f in factors if f is not None and f != -1]
     if len(factors) - len(given) > 1:
         raise refusal(func, "split.P3", "more than one factor is to be inferred", [(found, "to be split")])
@@ -85,10 +98,10 @@ def _split_facts(
     if len(given) == len(factors):
         if extent is None:
             what = "the extent is symbolic: leave one factor to be inferred"
-            raise refusal(func, "split.P5", what, [(found, "to be split")], "write None for one factor")
-        if product < extent:
+            refuse(func, "split.P5", what, [(found, "to be split")], "write None for one factor")
+        elif product < extent:
             what = f"the factors {factors} make {product} iterations, the loop has {extent}"
-            raise refusal(func, "split.P5", what, [(found, "to be split")])
+            refuse(func, "split.P5", what, [(found, "to be split")])
         inferred: Expr = as_expr(0, dtype)
     elif extent is None:
         inferred = simplify((found.extent + (product - 1)) // product, domain_at(func, found))
@@ -148,13 +161,29 @@ class FuseFacts:
 
     loops: tuple[For, ...]
     keep_units: bool
+    kind: str
 
 
 def plan_fuse(func: PrimFunc, loops: list[Var], preserve_unit_iters: bool = True) -> FuseFacts:
     """Fuse a nest of loops, outer to inner and each the only statement of the one above, into one loop.
 
-    ``for i, j in T.grid(4, 8): B[i, j]`` → fuse(i, j) → ``for i_j_fused in range(32): B[i_j_fused // 8, i_j_fused %
-    8]``
+    Loops that are all parallel (vectorized, unrolled) become one that is, too.
+
+    >>> from mlcref.schedule.examples import Schedule, shown, table
+    >>> sch = Schedule(table)
+    >>> print(shown(sch))
+    for i, j in T.grid(4, 8):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = A[vi, vj] * T.float32(2.0)
+    >>> i, j = sch.get_loops("B")
+    >>> fused = sch.fuse(i, j)
+    >>> print(shown(sch))
+    for i_j_fused in range(32):
+        with T.block("B"):
+            vi = T.axis.spatial(4, i_j_fused // 8)
+            vj = T.axis.spatial(8, i_j_fused % 8)
+            B[vi, vj] = A[vi, vj] * T.float32(2.0)
 
     Source: TVM ``fuse``.
     """
@@ -167,16 +196,17 @@ def plan_fuse(func: PrimFunc, loops: list[Var], preserve_unit_iters: bool = True
             what = f"loop {inner.loop_var.name} is not the only statement of loop {outer.loop_var.name}"
             raise refusal(func, "fuse.P1", what, [(outer, "outer"), (inner, "inner")])
     for loop in found:
-        if not plain_loop(loop):
-            raise refusal(func, "fuse.P2", f"loop {loop.loop_var.name} is {loop.kind} or annotated", marks,
-                          "fuse before parallel, vectorize, unroll, bind or annotate")  # fmt: skip
+        if loop.kind != found[0].kind or loop.kind == "thread_binding" or loop.annotations:
+            kinds = f"loop {found[0].loop_var.name} is {found[0].kind}, " if loop.kind != found[0].kind else ""
+            what = f"{kinds}loop {loop.loop_var.name} is {loop.kind}{' and annotated' if loop.annotations else ''}"
+            raise refusal(func, "fuse.P2", what, marks, "fuse before parallel, vectorize, unroll, bind or annotate")
         if not starts_at_zero(loop):
-            raise refusal(func, "fuse.P3", f"loop {loop.loop_var.name} does not start at 0", marks)
+            refuse(func, "fuse.P3", f"loop {loop.loop_var.name} does not start at 0", marks)
         if _depends(loop.extent, {other.loop_var for other in found}):
             raise refusal(
                 func, "fuse.P4", f"the extent of loop {loop.loop_var.name} depends on another of the loops", marks
             )
-    return FuseFacts(found, preserve_unit_iters)
+    return FuseFacts(found, preserve_unit_iters, found[0].kind)
 
 
 def _depends(value: Expr, variables: set[Var]) -> bool:
@@ -201,7 +231,7 @@ def build_fuse(func: PrimFunc, facts: FuseFacts) -> Result:
     if isinstance(extent, Const):
         domain[fused] = int(extent.value)
     body = rebind(loops[-1].body, values, domain, raw=not isinstance(extent, Const))
-    return replace_at(func, {loops[0]: For(fused, as_expr(0, fused.type), extent, "serial", body)}), (fused,)
+    return replace_at(func, {loops[0]: For(fused, as_expr(0, fused.type), extent, facts.kind, body)}), (fused,)
 
 
 def draw_fuse(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
@@ -229,10 +259,23 @@ class ReorderFacts:
 def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
     """Put loops of one nest into the given order; loops of the nest that are not named keep their places.
 
-    ``for i, j, k in T.grid(…)`` → reorder(k, i) → ``for k, j, i in T.grid(…)``
-
     The blocks inside must have spatial and reduce iterators only (instances may run in any order), bound to the loops
     by an independent affine map, and no two of them may depend on each other across iterations of the loops.
+
+    >>> from mlcref.schedule.examples import Schedule, shown, table
+    >>> sch = Schedule(table)
+    >>> print(shown(sch))
+    for i, j in T.grid(4, 8):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = A[vi, vj] * T.float32(2.0)
+    >>> i, j = sch.get_loops("B")
+    >>> sch.reorder(j, i)
+    >>> print(shown(sch))
+    for j, i in T.grid(8, 4):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = A[vi, vj] * T.float32(2.0)
 
     Source: TVM ``reorder``.
     """
@@ -262,14 +305,23 @@ def _check_blocks(func: PrimFunc, path: list[For]) -> None:
         for item in realize.block.iter_vars:
             if item.iter_type not in ("spatial", "reduce"):
                 what = f"{item.var.name} of block {realize.block.name} is an {item.iter_type} iterator"
-                raise refusal(func, "reorder.P4", what, [(path[0], "to be reordered"), (realize, "ordered")])
-        if affine(realize.iter_values, domain_at(func, realize), predicate=realize.predicate) is None:
+                refuse(func, "reorder.P4", what, [(path[0], "to be reordered"), (realize, "ordered")])
+        domain = domain_at(func, realize)
+        if _accumulates(realize) and affine(realize.iter_values, domain, predicate=realize.predicate) is None:
             what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
-            raise refusal(func, "reorder.P5", what, [(path[0], "to be reordered"), (realize, "bound here")])
+            refuse(func, "reorder.P5", what, [(path[0], "to be reordered"), (realize, "bound here")])
         _check_init(func, path, realize)
     conflict = carried_conflict(func, path)
     if conflict is not None:
-        raise refusal(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
+        refuse(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
+
+
+def _accumulates(realize: BlockRealize) -> bool:
+    """Does an instance that runs twice do more than one that runs once: has it reductions, or reads what it writes?"""
+    block = realize.block
+    written = {region.buffer for region in block.writes}
+    reduced = block.init is not None or any(item.iter_type != "spatial" for item in block.iter_vars)
+    return reduced or any(region.buffer in written for region in block.reads)
 
 
 def _check_init(func: PrimFunc, path: list[For], realize: BlockRealize) -> None:
@@ -279,7 +331,7 @@ def _check_init(func: PrimFunc, path: list[For], realize: BlockRealize) -> None:
         name = next(loop.loop_var.name for loop in path if loop.loop_var in mixed)
         what = f"loop {name} feeds spatial and reduce iterators of block {realize.block.name}, which has an init"
         marks = [(path[0], "to be reordered"), (realize, "its init comes first")]
-        raise refusal(func, "reorder.P7", what, marks, "decompose_reduction first")
+        refuse(func, "reorder.P7", what, marks, "decompose_reduction first")
 
 
 def build_reorder(func: PrimFunc, facts: ReorderFacts) -> Result:
@@ -320,6 +372,7 @@ SPLIT = register(
         consume_loop,
         "list",
         ("preserve_unit_iters", "disable_predication"),
+        frozenset({"P2", "P5"}),
     )  # fmt: skip
 )
 FUSE = register(
@@ -327,7 +380,7 @@ FUSE = register(
         "fuse",
         {
             "P1": "each loop is the only statement of the loop before it",
-            "P2": "the loops are serial and not annotated",
+            "P2": "the loops are all serial, parallel, vectorized or unrolled, and not annotated",
             "P3": "the loops start at 0",
             "P4": "no extent depends on another of the loops",
         },
@@ -337,6 +390,7 @@ FUSE = register(
         consume_loops,
         "one",
         ("preserve_unit_iters",),
+        frozenset({"P3"}),
     )  # fmt: skip
 )
 REORDER = register(
@@ -347,12 +401,13 @@ REORDER = register(
             "P2": "the loops lie in one nest with nothing but loops between",
             "P3": "no range depends on another of the loops",
             "P4": "blocks below have spatial and reduce iterators only",
-            "P5": "blocks below are bound by an independent affine map",
+            "P5": "blocks below that reduce or update are bound by an independent affine map",
             "P6": "no iterations depend on each other across blocks",
             "P7": "no loop feeds spatial and reduce iterators of a block with an init",
         },
         plan_reorder,
         build_reorder,
         draw_reorder,
+        forceable=frozenset({"P4", "P5", "P6", "P7"}),
     )  # fmt: skip
 )

@@ -302,19 +302,22 @@ def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | 
 
 
 def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> tuple[Span | None] | None:
-    """The elements of ``span`` while its one iterator takes ``values``, in a tuple, since None stands for all."""
-    if not span.base.terms:
+    """The elements of ``span`` while its one iterator in ``values`` takes them, in a tuple, since None stands for all.
+    """
+    moving = span.base.only(lambda atom: not Linear({atom: 1}).variables().isdisjoint(values))
+    rest = span.base - moving
+    if not moving.terms:
         return (span,)
-    atom, factor = next(iter(span.base.terms.items()))
-    if len(span.base.terms) > 1 or not isinstance(atom, Var) or atom in used or atom not in values or factor < 1:
+    atom, factor = next(iter(moving.terms.items()))
+    if len(moving.terms) > 1 or not isinstance(atom, Var) or atom in used or factor < 1:
         return None
     used.add(atom)
-    taken, constant = values[atom], span.base.constant
+    taken = values[atom]
     if taken is None:
-        return (None,) if factor == 1 and span.extent == 1 and constant + span.lo == 0 else None
+        return (None,) if factor == 1 and span.extent == 1 and rest.shift(span.lo).number() == 0 else None
     if taken.lo != taken.hi and span.extent < factor:
         return None
-    return (Span(taken.base.scale(factor).shift(constant), factor * taken.lo + span.lo, factor * taken.hi + span.hi),)
+    return (Span(taken.base.scale(factor) + rest, factor * taken.lo + span.lo, factor * taken.hi + span.hi),)
 
 
 # ---- predicates

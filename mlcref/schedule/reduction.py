@@ -29,9 +29,9 @@ from mlcref.ir import (
 )
 from mlcref.schedule.dataflow import check_races, check_scope, shared_loops
 from mlcref.schedule.dependence import reduce_loops, spatial_loops
-from mlcref.schedule.find import block_of, blocks_below, is_reduction, loop_of, loops_above
+from mlcref.schedule.find import block_of, constant_extent, blocks_below, is_reduction, loop_of, loops_above
 from mlcref.schedule.nest import contains, iterator_ranges, needed, ranges_at, split_predicate, tells_apart
-from mlcref.schedule.table import Pick, Primitive, Result, refusal, register
+from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,29 @@ def plan_decompose_reduction(func: PrimFunc, block: Token, loop: Var) -> Decompo
     """Take the init of a reduction block out into a block of its own before ``loop``. Returns the init block; the old
     handle stands for the update that is left.
 
-    ``for i, k: init B[i] = 0; B[i] += A[i, k]`` → decompose_reduction(B, k) →
-    ``for i: B_init: B[i] = 0; for k: B_update: B[i] += A[i, k]``
-
     No loop of the reduction may be above ``loop``. The init runs through the loops at or below ``loop`` that feed
     spatial iterators, as ``i_init`` and so on.
+
+    >>> from mlcref.schedule.examples import Schedule, row_sums, shown
+    >>> sch = Schedule(row_sums)
+    >>> print(shown(sch))
+    for i, k in T.grid(4, 8):
+        with T.block("B"):
+            vi, vk = T.axis.remap("SR", [i, k])
+            with T.init():
+                B[vi] = T.float32(0.0)
+            B[vi] = B[vi] + A[vi, vk]
+    >>> _, k = sch.get_loops("B")
+    >>> init = sch.decompose_reduction("B", k)
+    >>> print(shown(sch))
+    for i in range(4):
+        with T.block("B_init"):
+            vi = T.axis.spatial(4, i)
+            B[vi] = T.float32(0.0)
+        for k in range(8):
+            with T.block("B_update"):
+                vi, vk = T.axis.remap("SR", [i, k])
+                B[vi] = B[vi] + A[vi, vk]
 
     Source: TVM ``decompose_reduction``.
     """
@@ -69,13 +87,13 @@ def plan_decompose_reduction(func: PrimFunc, block: Token, loop: Var) -> Decompo
     position = path.index(target)
     reduced = reduce_loops(realize)
     for outer in path[:position]:
-        if outer.loop_var in reduced:
+        if outer.loop_var in reduced and constant_extent(outer) != 1:
             what = f"loop {outer.loop_var.name} of the reduction is above loop {loop.name}"
-            raise refusal(func, f"{name}.P3", what, [*marks, (outer, "of the reduction")], "reorder first, or pick it")
+            refuse(func, f"{name}.P3", what, [*marks, (outer, "of the reduction")], "reorder first, or pick it")
     for inner in path:
         if inner.kind == "thread_binding" and inner.loop_var in reduced:
             what = f"loop {inner.loop_var.name} of the reduction is bound to {inner.thread}"
-            raise refusal(func, f"{name}.P8", what, [*marks, (inner, "its threads reduce together")], "bind afterwards")
+            refuse(func, f"{name}.P8", what, [*marks, (inner, "its threads reduce together")], "bind afterwards")
     below = path[position:]
     _check_once(func, realize, target, below)
     predicate = _init_predicate(func, realize, target, below)
@@ -114,9 +132,11 @@ def _check_once(func: PrimFunc, realize: BlockRealize, target: For, below: list[
         if item.iter_type == "spatial" and uses_any(value, apart)
     ]
     once = affine(realize.iter_values, ranges, told_apart=apart, predicate=enumerating) is not None
-    if not once or len(realize.block.writes) != 1 or not tells_apart(realize, moving):
+    block = realize.block
+    alone = [replace(realize, block=replace(block, writes=(region,))) for region in block.writes]
+    if not once or not alone or not all(tells_apart(one, moving) for one in alone):
         what = f"the loops from {target.loop_var.name} on may run an instance (element) of {realize.block.name} twice"
-        raise refusal(func, "decompose_reduction.P4", what, [(realize, "the reduction"), (target, "from here on")])
+        refuse(func, "decompose_reduction.P4", what, [(realize, "the reduction"), (target, "from here on")])
 
 
 def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: list[For]) -> tuple[Expr, ...]:
@@ -130,14 +150,14 @@ def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: l
             offset = linear(substitute(value, starts), ranges) - linear(item.dom.min, ranges)
             if offset.number() != 0:
                 what = f"{item.var.name} does not start at the first value of its domain"
-                raise refusal(func, rule, what, [*marks, (item, "this iterator")])
+                refuse(func, rule, what, [*marks, (item, "this iterator")])
     result: list[Expr] = []
     for conjunct in realize.predicate:
         first = simplify(substitute(conjunct, starts), ranges)
         verdict = proved(first, ranges)
         if verdict is False:
             what = "the predicate leaves out the first instance of the reduction"
-            raise refusal(func, rule, what, marks)
+            refuse(func, rule, what, marks)
         if verdict is None:
             result.append(first)
     return tuple(result)
@@ -163,7 +183,7 @@ def _check_other_users(func: PrimFunc, realize: BlockRealize, target: For, scope
             continue
         if any(w.buffer in outputs or w.buffer in loaded for w in other.block.writes):
             what = f"block {other.block.name} writes what block {realize.block.name} initialises, or reads in its init"
-            raise refusal(func, rule, what, marks)
+            refuse(func, rule, what, marks)
         shared = shared_loops(func, realize, other)
         for region in other.block.reads:
             if region.buffer in outputs and not (
@@ -171,7 +191,7 @@ def _check_other_users(func: PrimFunc, realize: BlockRealize, target: For, scope
                 and _reads_own(func, realize, other, outputs[region.buffer], region, shared)
             ):
                 what = f"block {other.block.name} may read {region.buffer.name} before its reduction is done"
-                raise refusal(func, rule, what, marks)
+                refuse(func, rule, what, marks)
 
 
 def _reads_own(
@@ -258,5 +278,6 @@ DECOMPOSE_REDUCTION = register(
         build_decompose,
         draw_decompose_reduction,
         returns="one",
+        forceable=frozenset({"P3", "P4", "P5", "P6", "P7", "P8"}),
     )
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from mlcref.schedule import (
+    annotate, block_layout, blockize, cache, compute_at, inline, kinds, layout, loop, pad_einsum, partition,
+    reduction, reindex, rfactor, storage, tensorize,
+)  # fmt: skip
+from mlcref.schedule.core import ScheduleCore, method_of
+from mlcref.schedule.table import TABLE
 
-from mlcref.schedule import annotate, cache, compute_at, inline, kinds, loop, reduction
-from mlcref.schedule.core import ScheduleCore
-from mlcref.schedule.table import TABLE, Primitive
-from mlcref.schedule.trace import VARIADIC
-
-FAMILIES = (loop, kinds, compute_at, cache, inline, reduction, annotate)
+FAMILIES = (
+    loop, kinds, compute_at, cache, inline, reduction, annotate, blockize, layout, block_layout, tensorize, storage,
+    rfactor, partition, pad_einsum, reindex,
+)  # fmt: skip
 """The modules whose records make up the table; importing them fills it."""
 
 
@@ -40,28 +41,5 @@ class Schedule(ScheduleCore):
     """
 
 
-def _method(primitive: Primitive) -> Callable[..., Any]:
-    variadic = VARIADIC.get(primitive.name)
-    parameters = list(primitive.signature.parameters.values())
-    if variadic:
-        parameters = [
-            p.replace(kind=p.VAR_POSITIONAL) if p.name == variadic else p.replace(kind=p.KEYWORD_ONLY)
-            for p in parameters
-        ]
-    signature = inspect.Signature(parameters)
-
-    def method(self: Schedule, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return self._apply(primitive, dict(bound.arguments))
-
-    method.__name__ = primitive.name
-    method.__qualname__ = f"Schedule.{primitive.name}"
-    method.__doc__ = primitive.doc
-    receiver = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    method.__signature__ = signature.replace(parameters=[receiver, *parameters])  # type: ignore[attr-defined]
-    return method
-
-
 for _record in TABLE.values():
-    setattr(Schedule, _record.name, _method(_record))
+    setattr(Schedule, _record.name, method_of(_record))

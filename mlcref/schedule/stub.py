@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlcref.schedule.schedule import Schedule
 from mlcref.schedule.table import TABLE, Primitive
-from mlcref.schedule.trace import VARIADIC
+from mlcref.schedule.instruction import MAKE_LOOPS, VARIADIC
 
 HEAD = """# Written by `python -m mlcref.schedule.stub` from the table of primitives; do not edit.
 from collections.abc import Sequence
@@ -28,7 +28,9 @@ _TYPES = {
     "Var": "LoopRV",
     "Token": "BlockRV | str",
     "Handle": "BlockRV | LoopRV",
+    "LoopOrBlocks": "LoopRV | Sequence[BlockRV]",
     "int": "int | Expr",
+    "list[int]": "Sequence[int | Expr]",
     "list[int | None]": "Sequence[int | Expr | None]",
     "list[Token] | None": "Sequence[BlockRV | str] | None",
 }
@@ -51,7 +53,7 @@ def _method(primitive: Primitive) -> str:
         else:
             default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
             parameters.append(f"{parameter.name}: {kind}{default}")
-    made = _RETURNS[primitive.returns].format("LoopRV" if primitive.name in ("split", "fuse") else "BlockRV")
+    made = _RETURNS[primitive.returns].format("LoopRV" if primitive.name in MAKE_LOOPS else "BlockRV")
     return f"    def {primitive.name}({', '.join(parameters)}) -> {made}: ..."
 
 

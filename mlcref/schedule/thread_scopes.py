@@ -1,5 +1,6 @@
-"""Memory that is private to threads: a buffer of scope "local" exists once per thread, one of scope "shared" once per
-block of threads. Its users must therefore run in the same threads.
+"""Memory that is private to threads: in a kernel, a buffer of scope "local" exists once per thread, one of scope
+"shared" once per block of threads. Its users must therefore run in the same threads. What several kernels or the host
+use is one memory for all (docs/semantics.md, thread.scope).
 """
 
 from __future__ import annotations
@@ -20,11 +21,30 @@ def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) ->
                 continue
             axes = PRIVATE_TO[kind]
             users = [b for b in blocks_below(realize.block.body) if _uses(b, buffer)]
-            found = _different_threads(func, users, axes)
+            found = _different_threads(func, users, axes) if _in_one_kernel(func, users) else None
             if found is not None:
                 text = f"{buffer.name} of scope {buffer.scope!r} is used by blocks in different threads"
                 return Conflict(text, tuple((user, f"uses {buffer.name}") for user in found))
     return None
+
+
+def shared_by_threads(buffer: Buffer, loop: For) -> bool:
+    """Do the iterations of ``loop``, run by threads, share what is computed into ``buffer`` inside it? Each of them
+    then computes what all of them need, until the loops of the computation are bound to threads as well."""
+    tag, kind = loop.thread or "", buffer.scope.partition(".")[0]
+    if kind == "shared":
+        return tag.startswith("threadIdx") or "vthread" in tag
+    return kind == "warp" and tag == "threadIdx.x"
+
+
+def _in_one_kernel(func: PrimFunc, users: Sequence[BlockRealize]) -> bool:
+    """Is there one thread axis above all of ``users``?"""
+    kernels = {next(filter(_is_axis, reversed([*index(func).above(user)])), None) for user in users}
+    return len(kernels) == 1 and None not in kernels
+
+
+def _is_axis(stmt: object) -> bool:
+    return isinstance(stmt, For) and stmt.thread is not None and "vthread" not in stmt.thread
 
 
 def _uses(realize: BlockRealize, buffer: Buffer) -> bool:

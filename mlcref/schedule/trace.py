@@ -4,143 +4,126 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
-from mlcref.errors import MlcrefError, ScheduleError
-from mlcref.ir import Add, Binary, Const, Expr, FloorDiv, FloorMod, Max, Min, Mul, Sub
+from mlcref.errors import MlcrefError
+from mlcref.ir import Binary
 from mlcref.ir.base import show_script
 from mlcref.schedule.handles import RV, BlockRV, ExprRV, LoopRV
+from mlcref.schedule.instruction import OPTIONAL, QUERIES, VARIADIC, Instruction, Output, check_dialect, handles_in
+from mlcref.schedule.trace_json import read_json
+from mlcref.schedule.trace_text import read_text
 
-VARIADIC = {"reorder": "loops", "fuse": "loops"}
-"""Instructions whose first parameter collects positional arguments."""
-OPTIONAL = {"consumer_blocks"}
-"""Lists that TVM writes in text only when they are given, and in JSON as a list of their own."""
-LISTS = {
-    "get_loops",
-    "get_child_blocks",
-    "get_producers",
-    "get_consumers",
-    "get_output_blocks",
-    "sample_perfect_tile",
-    "split",
+__all__ = ["OPTIONAL", "QUERIES", "VARIADIC", "DecisionProvider", "Instruction", "Replayable", "Trace"]
+
+DecisionProvider = Callable[[Instruction, Sequence[Any], Sequence[Any], Any], Any]
+"""``(instruction, inputs, attributes, decision) -> decision``; decisions of instructions that sample nothing are None.
+"""
+_HEADS = {
+    "tir": ["# from tvm import tir", "def apply_schedule(sch: tir.Schedule) -> None:"],
+    "tirx": ["# from tvm import s_tir", "def apply_trace(sch: s_tir.Schedule) -> None:"],
 }
-"""Instructions that return a list, however short."""
-FIXED_SPELLING = {"get_block": ("GetBlock", "GetSBlock"), "get_child_blocks": ("GetChildBlocks",),
-                  "enter_postproc": ("EnterPostproc",)}  # fmt: skip
-DecisionProvider = Callable[["Instruction", Sequence[Any], Mapping[str, Any], Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One call of a schedule method: ``name``, arguments by parameter (handles stay handles), outputs, sampled
-    ``decision``.
-    """
-
-    name: str
-    arguments: Mapping[str, Any]
-    outputs: tuple[RV, ...] = ()
-    decision: Any = None
-    attributes: tuple[str, ...] = ()
-    verdict: Any = field(default=None, compare=False)
-
-    @property
-    def kind(self) -> str:
-        """TVM's name of the instruction kind, such as ``SamplePerfectTile``."""
-        if self.name in FIXED_SPELLING:
-            return FIXED_SPELLING[self.name][0]
-        return "".join(part.capitalize() for part in self.name.split("_"))
-
-    def as_python(self, names: Mapping[RV, str]) -> str:
-        """The call as a line of Python."""
-        parts: list[str] = []
-        for key, value in self.arguments.items():
-            if value is None and key in OPTIONAL:
-                continue
-            if VARIADIC.get(self.name) == key:
-                parts += [_python(item, names) for item in value]
-            else:
-                parts.append(f"{key}={_python(value, names)}")
-        if self.decision is not None:
-            parts.append(f"decision={_python(self.decision, names)}")
-        left = ", ".join(names[rv] for rv in self.outputs) + (
-            "," if self.name in LISTS and len(self.outputs) == 1 else ""
-        )
-        call = f"sch.{self.name}({', '.join(parts)})"
-        return f"{left} = {call}" if left else call
-
-    def as_json(self, names: Mapping[RV, str]) -> list[Any]:
-        """``[kind, inputs, attributes, outputs]`` as TVM writes it."""
-        inputs: list[Any] = []
-        attributes: list[Any] = []
-        for key, value in self.arguments.items():
-            if key in self.attributes:
-                attributes.append(value if isinstance(value, str) else _json(value, names))
-            elif key in OPTIONAL:
-                inputs.append([_json(item, names) for item in value or ()])
-            elif isinstance(value, list | tuple):
-                inputs += [_json(item, names) for item in value]
-            else:
-                inputs.append(_json(value, names))
-        return [self.kind, inputs, attributes, [names[rv] for rv in self.outputs]]
 
 
 class Replayable(Protocol):
     """What a trace is applied to: a schedule."""
 
-    def replay_instruction(self, name: str, arguments: Mapping[str, Any], decision: Any) -> tuple[RV, ...]:
+    def replay_instruction(self, name: str, arguments: Mapping[str, Any], decision: Any) -> tuple[Output, ...]:
         """Run one instruction and return its outputs."""
-
-    def arguments_from_json(
-        self, kind: str, inputs: Sequence[Any], attributes: Sequence[Any]
-    ) -> tuple[str, dict[str, Any]]:
-        """Name and arguments of an instruction in its JSON form."""
 
 
 class Trace:
-    """A list of instructions. ``print(trace)`` is a Python function that does it all again."""
+    """A list of instructions. ``print(trace)`` is a Python function that does it all again.
 
-    def __init__(self, insts: Sequence[Instruction] = ()) -> None:
-        self.insts: list[Instruction] = list(insts)
+    ``decisions`` may give instructions other decisions than they have.
+
+    >>> trace = Trace.from_python('b0 = sch.get_block("C")\\nl1, = sch.get_loops(block=b0)\\nsch.parallel(loop=l1)')
+    >>> trace.as_json()
+    [[['GetBlock', [], ['C'], ['b0']], ['GetLoops', ['b0'], [], ['l1']], ['Parallel', ['l1'], [], []]], []]
+    """
+
+    def __init__(
+        self, insts: Sequence[Instruction] = (), decisions: Mapping[Instruction, Any] | None = None
+    ) -> None:
+        given = decisions or {}
+        self.insts: list[Instruction] = [
+            replace(inst, decision=given[inst]) if inst in given else inst for inst in insts
+        ]
+
+    # -- forms
+
+    @classmethod
+    def from_python(cls, text: str) -> Trace:
+        """The trace that ``text`` shows, as mlcref and TVM print traces. The text is read, never run.
+
+        Raises ``ScheduleError`` for anything that is not a list of instructions.
+        """
+        return cls(read_text(text))
+
+    @classmethod
+    def from_json(cls, form: Any) -> Trace:
+        """The trace in JSON form (nested lists, or their text). Raises ``ScheduleError`` for other forms."""
+        return cls(read_json(form))
 
     def names(self) -> dict[RV, str]:
         """Names of the handles as TVM counts them: b0, l1, v2 …"""
         found: dict[RV, str] = {}
+        count = 0
         for inst in self.insts:
             for rv in inst.outputs:
-                if rv not in found:
+                if rv is None:
+                    count += 1
+                elif rv not in found:
                     letter = "b" if isinstance(rv, BlockRV) else "l" if isinstance(rv, LoopRV) else "v"
-                    found[rv] = f"{letter}{len(found)}"
+                    found[rv] = f"{letter}{count}"
+                    count += 1
         return found
 
-    @property
-    def decisions(self) -> list[tuple[int, Any]]:
-        """The sampled decisions with the positions of their instructions."""
-        return [(i, inst.decision) for i, inst in enumerate(self.insts) if inst.decision is not None]
-
-    def as_python(self) -> list[str]:
-        """One line of Python per instruction."""
+    def as_python(self, remove_postproc: bool = False, *, dialect: str = "tir") -> list[str]:
+        """One line of Python per instruction. ``dialect`` "tirx" spells them as TVM does since 0.22."""
+        check_dialect(dialect)
         names = self.names()
-        return [inst.as_python(names) for inst in self.insts]
+        return [inst.as_python(names, dialect) for inst in self._kept(remove_postproc)]
 
-    def as_json(self, remove_postproc: bool = False) -> list[Any]:
+    def as_json(self, remove_postproc: bool = False, *, dialect: str = "tir") -> list[Any]:
         """``[instructions, decisions]`` with decisions as ``[index, value]``: TVM's JSON form, of plain lists."""
-        names = self.names()
-        insts = self._before_postproc() if remove_postproc else self.insts
+        check_dialect(dialect)
+        names, insts = self.names(), self._kept(remove_postproc)
         decisions = [[i, inst.decision] for i, inst in enumerate(insts) if inst.decision is not None]
-        return [[inst.as_json(names) for inst in insts], decisions]
+        return [[inst.as_json(names, dialect) for inst in insts], decisions]
 
     def to_json(self) -> str:
         """:meth:`as_json` as text."""
         return json.dumps(self.as_json())
 
-    def _before_postproc(self) -> list[Instruction]:
-        at = next((i for i, inst in enumerate(self.insts) if inst.name == "enter_postproc"), len(self.insts))
-        return self.insts[:at]
+    def script(self, *, dialect: str = "tir") -> str:
+        """The trace as a Python function."""
+        body = [f"  {line}" for line in self.as_python(dialect=dialect)] or ["  pass"]
+        return "\n".join([*_HEADS[dialect], *body])
 
-    def append(self, inst: Instruction) -> None:
-        """Add an instruction at the end."""
-        self.insts.append(inst)
+    def show(self, **options: Any) -> None:
+        """Print the trace, highlighted where the terminal can."""
+        show_script(self, **options)
+
+    def __str__(self) -> str:
+        return self.script()
+
+    __repr__ = __str__
+
+    def __len__(self) -> int:
+        return len(self.insts)
+
+    # -- instructions and decisions
+
+    @property
+    def decisions(self) -> dict[Instruction, Any]:
+        """The sampled decisions by instruction."""
+        return {inst: inst.decision for inst in self.insts if inst.decision is not None}
+
+    def append(self, inst: Instruction, decision: Any = None) -> None:
+        """Add an instruction at the end, with another decision where one is given."""
+        self.insts.append(inst if decision is None else replace(inst, decision=decision))
 
     def pop(self) -> Instruction | None:
         """Remove and return the last instruction; None when there is none."""
@@ -151,11 +134,30 @@ class Trace:
         return inst.decision
 
     def with_decision(self, inst: Instruction, decision: Any, remove_postproc: bool = False) -> Trace:
-        """This trace with another decision for the sampling instruction ``inst``."""
-        if not any(own is inst for own in self.insts):
-            raise MlcrefError("the instruction is not part of this trace")
-        insts = self._before_postproc() if remove_postproc else self.insts
-        return Trace([replace(own, decision=decision) if own is inst else own for own in insts])
+        """This trace with another decision for the sampling instruction ``inst``. Raises ``MlcrefError`` when it is not
+        in this trace, or samples nothing.
+        """
+        if inst not in self.insts or not inst.name.startswith("sample_"):
+            raise MlcrefError("the instruction is not part of this trace, or samples nothing")
+        return Trace([replace(own, decision=decision) if own is inst else own for own in self._kept(remove_postproc)])
+
+    def simplified(self, remove_postproc: bool = False) -> Trace:
+        """This trace without queries and samples whose outputs nothing uses."""
+        used: set[RV] = set()
+        kept: list[Instruction] = []
+        for inst in reversed(self._kept(remove_postproc)):
+            if not inst.is_pure or any(rv in used for rv in inst.outputs if rv is not None):
+                kept.append(inst)
+                used.update(handles_in(list(inst.arguments.values())))
+        return Trace(kept[::-1])
+
+    def _kept(self, remove_postproc: bool) -> list[Instruction]:
+        end = len(self.insts)
+        if remove_postproc:
+            end = next((i for i, inst in enumerate(self.insts) if inst.name == "enter_postproc"), end)
+        return self.insts[:end]
+
+    # -- replay
 
     def apply_to_schedule(
         self,
@@ -164,100 +166,26 @@ class Trace:
         decision_provider: DecisionProvider | None = None,
         after: Callable[[Instruction], None] | None = None,
     ) -> None:
-        """Do everything again on ``sch``.
+        """Do everything again on ``sch``; what has no decision is sampled anew.
 
-        ``decision_provider(inst, inputs, attributes, decision)`` may change decisions; ``after(inst)`` is called when
-        an instruction has been applied.
+        ``decision_provider(inst, inputs, attributes, decision)`` is asked at every instruction and may change
+        decisions; ``after(inst)`` is called when an instruction has been applied.
         """
         env: dict[RV, Any] = {}
-        for inst in self._before_postproc() if remove_postproc else self.insts:
-            arguments = {key: _translate(value, env) for key, value in inst.arguments.items()}
+        for inst in self._kept(remove_postproc):
+            here = replace(inst, arguments={key: _translate(value, env) for key, value in inst.arguments.items()})
             decision = inst.decision
-            if decision_provider is not None and decision is not None:
-                decision = decision_provider(inst, list(arguments.values()), arguments, decision)
-            outputs = sch.replay_instruction(inst.name, arguments, decision)
-            env.update(zip(inst.outputs, outputs, strict=True))
+            if decision_provider is not None:
+                decision = decision_provider(inst, here.inputs, here.attrs, decision)
+            outputs = sch.replay_instruction(inst.name, here.arguments, decision)
+            env.update({old: new for old, new in zip(inst.outputs, outputs, strict=True) if old is not None})
             if after is not None:
                 after(inst)
 
     @staticmethod
     def apply_json_to_schedule(json_obj: Any, sch: Replayable) -> None:
         """Apply a trace in JSON form (nested lists, or their text) to ``sch``."""
-        loaded = json.loads(json_obj) if isinstance(json_obj, str) else json_obj
-        try:
-            insts, decisions = loaded
-            by_index = {int(i): value for i, value in decisions}
-            rows = [(str(kind), list(inputs), list(attrs), list(outputs)) for kind, inputs, attrs, outputs in insts]
-        except (TypeError, ValueError) as error:
-            raise ScheduleError(f"no trace in JSON form: {error}", hint="expected [instructions, decisions]") from error
-        env: dict[str, Any] = {}
-        for i, (kind, inputs, attributes, outputs) in enumerate(rows):
-            values = [_from_json(item, env) for item in inputs]
-            name, arguments = sch.arguments_from_json(kind, values, attributes)
-            made = sch.replay_instruction(name, arguments, by_index.get(i))
-            env.update(zip(outputs, made, strict=True))
-
-    def show(self, **options: Any) -> None:
-        """Print the trace, highlighted where the terminal can."""
-        show_script(self, **options)
-
-    def __str__(self) -> str:
-        body = [f"  {line}" for line in self.as_python()] or ["  pass"]
-        return "\n".join(["# from tvm import tir", "def apply_schedule(sch: tir.Schedule) -> None:", *body])
-
-    __repr__ = __str__
-
-    def __len__(self) -> int:
-        return len(self.insts)
-
-
-_SYMBOLS: dict[type[Binary], str] = {Add: "+", Sub: "-", Mul: "*", FloorDiv: "//", FloorMod: "%"}
-
-
-def _python(value: Any, names: Mapping[RV, str]) -> str:
-    if isinstance(value, BlockRV | LoopRV | ExprRV):
-        return names.get(value, "_")
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_python(item, names) for item in value)}]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_python(k, names)}: {_python(v, names)}" for k, v in value.items()) + "}"
-    if isinstance(value, str):
-        return json.dumps(value)
-    if isinstance(value, Const):
-        return repr(value.value)
-    if isinstance(value, Min | Max):
-        return f"{value.symbol}({_python(value.a, names)}, {_python(value.b, names)})"
-    if isinstance(value, Binary) and type(value) in _SYMBOLS:
-        return f"({_python(value.a, names)} {_SYMBOLS[type(value)]} {_python(value.b, names)})"
-    return repr(value)
-
-
-def _json(value: Any, names: Mapping[RV, str]) -> Any:
-    if isinstance(value, BlockRV | LoopRV | ExprRV):
-        return names[value]
-    if isinstance(value, Const):
-        return value.value
-    if isinstance(value, Expr):
-        return _python(value, names)
-    if isinstance(value, list | tuple):
-        return [_json(item, names) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _json(item, names) for key, item in value.items()}
-    if value is None:
-        return "None"
-    return json.dumps(value) if isinstance(value, str) else value
-
-
-def _from_json(value: Any, env: Mapping[str, Any]) -> Any:
-    if isinstance(value, list):
-        return [_from_json(item, env) for item in value]
-    if isinstance(value, str):
-        if value in env:
-            return env[value]
-        if value == "None":
-            return None
-        return json.loads(value) if value.startswith('"') else value
-    return value
+        Trace.from_json(json_obj).apply_to_schedule(sch)
 
 
 def _translate(value: Any, env: Mapping[RV, Any]) -> Any:

@@ -7,7 +7,9 @@ Each case is a function that ``tvm.te.create_prim_func`` makes from topi. Its sc
 ``mlcref.script`` and run by the oracle on small integers and on random numbers; TVM compiles the same function for the
 CPU with LLVM and runs it on the same arguments. Elements that are not equal bit by bit must lie within the bound that
 :class:`PeerArithmetic` computes for each of them, or, where that bound knows nothing, within ``ULPS`` units in the last
-place. Our print of each function must be read by TVM as the same function. Every case of the catalogue is in the list.
+place. Where TVM compiles an operator for float32 but not for float16, its float32 code is given the same numbers, and
+its results are rounded. Our print of each function must be read by TVM as the same function. Every case of the
+catalogue is in the list.
 """
 
 from __future__ import annotations
@@ -39,11 +41,16 @@ from mlcref.script import from_source
 from mlcref.verify import check_equivalent
 from topi_catalog import OPERATORS, Operator, Spec
 
+Array = np.ndarray[Any, Any]
+Code = Callable[[Sequence[Array]], list[Array]]
+"""The arguments after a call."""
+
 LIST = Path(__file__).parent / "data" / "topi.json"
 TARGET = {"kind": "llvm", "num-cores": 2}
 SCHEDULED = ("matmul", "dense", "batch_matmul", "softmax", "conv2d_nchw", "conv2d_nhwc", "max_pool2d", "relu", "sum",
              "transpose", "layer_norm", "bilinear_matmul_relu", "conv1d_ncw", "log_softmax", "argmax",
              "depthwise_conv2d_nchw")  # fmt: skip
+FLOAT32_CODE = "TVM's code for float32, rounded to float16"
 SAMPLES = 2
 """How often each design space of MetaSchedule is sampled."""
 MOST_SCHEDULES = 8
@@ -62,8 +69,9 @@ class Case:
 
     ``status`` is "agree", "disagree", "unsupported", or "no reference" where TVM does not compile its own function.
     ``method`` is the weakest comparison that was needed ("bits", "bound", "ulps"), ``cause`` why the status is not
-    "agree". ``print`` is "equal", "equal values" (TVM prints it as our program again; what may differ is said in
-    docs/tvm_agreement.md), "differs", or why TVM does not read our print.
+    "agree", ``reference`` what was compared with, if not TVM's code of the function itself. ``print`` is "equal",
+    "equal values" (TVM prints it as our program again; what may differ is said in docs/tvm_agreement.md), "differs",
+    or why TVM does not read our print.
     """
 
     operator: str
@@ -73,6 +81,7 @@ class Case:
     cause: str = ""
     print: str = ""
     schedule: str = ""
+    reference: str = ""
 
 
 class PeerArithmetic(BoundArithmetic):
@@ -107,7 +116,7 @@ def made_by_tvm(operator: Operator, case: Sequence[Spec]) -> Any:
     return te.create_prim_func([*arguments, *outputs])
 
 
-def contents(func: PrimFunc, operator: Operator, count: int, kind: str, seed: int) -> list[np.ndarray[Any, Any]]:
+def contents(func: PrimFunc, operator: Operator, count: int, kind: str, seed: int) -> list[Array]:
     """Arguments of ``func``; of which the first ``count`` are inputs, and the others hold what nobody wrote."""
     rng = np.random.default_rng(seed)
     made = []
@@ -150,17 +159,49 @@ def read_by_tvm(text: str) -> Any:
         return lines[0][:160]
 
 
-def compare(func: PrimFunc, compiled: Any, operator: Operator, count: int, kind: str) -> tuple[str, str]:
+def code_of(theirs: Any) -> Code:
+    """TVM's code of its function, on numpy arrays. Raises ``tvm.error.InternalError`` where TVM does not compile it."""
+    compiled = tvm.compile(tvm.IRModule({"main": theirs}), target=tvm.target.Target(TARGET))
+
+    def run(arguments: Sequence[Array]) -> list[Array]:
+        tensors = [tvm.runtime.tensor(a) for a in arguments]
+        compiled["main"](*tensors)
+        return [tensor.numpy() for tensor in tensors]
+
+    return run
+
+
+def float32_code(operator: Operator, case: Sequence[Spec]) -> Code:
+    """TVM's code of ``operator`` for float32, on the numbers of float16 arguments; the results are rounded."""
+    wide = code_of(made_by_tvm(operator, [(shape, dtype.replace("float16", "float32")) for shape, dtype in case]))
+
+    def run(arguments: Sequence[Array]) -> list[Array]:
+        given = [a.astype("float32") if a.dtype == "float16" else a for a in arguments]
+        return [result.astype(a.dtype) for a, result in zip(arguments, wide(given), strict=True)]
+
+    return run
+
+
+def reference(theirs: Any, operator: Operator, case: Sequence[Spec]) -> tuple[Code, str]:
+    """What ``theirs`` computes, and where that comes from, if not from its own code."""
+    try:
+        return code_of(theirs), ""
+    except tvm.error.InternalError as error:
+        if "unknown intrinsic" not in str(error) or all(dtype != "float16" for _, dtype in case):
+            raise
+    return float32_code(operator, case), FLOAT32_CODE
+
+
+def compare(func: PrimFunc, code: Code, operator: Operator, count: int, kind: str) -> tuple[str, str]:
     """The weakest method that some element needed, and the first difference that no method explains."""
     arguments = contents(func, operator, count, kind, seed=len(func.params))
     ours = [a.copy() for a in arguments]
     interpret(func, *ours, poison=[p.name for p in func.params[count:]], max_statements=MOST_STATEMENTS)
-    theirs = [tvm.runtime.tensor(a) for a in arguments]
-    compiled["main"](*theirs)
+    theirs = code(arguments)
     method = "bits"
     bounds: list[Any] | None = None
     for number in range(len(func.params)):
-        want, got = ours[number], theirs[number].numpy()
+        want, got = ours[number], theirs[number]
         for place in np.argwhere(~same_bits(want, got)):
             at = tuple(int(i) for i in place)
             bounds = tolerances(func, arguments) if bounds is None else bounds
@@ -172,14 +213,14 @@ def compare(func: PrimFunc, compiled: Any, operator: Operator, count: int, kind:
     return method, ""
 
 
-def same_bits(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def same_bits(x: Array, y: Array) -> Array:
     """Where two arrays hold the same bits; all NaNs are one."""
     if x.dtype.kind != "f":
         return np.asarray(x == y)
     return np.asarray(((x == y) & (np.signbit(x) == np.signbit(y))) | (np.isnan(x) & np.isnan(y)))
 
 
-def tolerances(func: PrimFunc, arguments: Sequence[np.ndarray[Any, Any]]) -> list[Any]:
+def tolerances(func: PrimFunc, arguments: Sequence[Array]) -> list[Any]:
     """The memory after a run that carries errors; empty where a branch depends on rounding."""
     try:
         return list(execute(func, arguments, arithmetic=PeerArithmetic(), max_statements=MOST_STATEMENTS).slots)
@@ -206,8 +247,8 @@ def measure(operator: Operator, case: Sequence[Spec], theirs: Any, schedule: str
         ours = from_source(theirs.script())
         assert isinstance(ours, PrimFunc)
         line["print"] = print_accepted(theirs, ours)
-        compiled = tvm.compile(tvm.IRModule({"main": theirs}), target=tvm.target.Target(TARGET))
-        methods, causes = zip(*(compare(ours, compiled, operator, len(case), kind) for kind in ("small", "random")),
+        code, line["reference"] = reference(theirs, operator, case)
+        methods, causes = zip(*(compare(ours, code, operator, len(case), kind) for kind in ("small", "random")),
                               strict=True)  # fmt: skip
     except MlcrefError as error:
         return Case(**line, status=status_of(error), cause=f"{type(error).__name__}: {error.what} [{error.rule}]")

@@ -168,15 +168,25 @@ add("scatter_elements", lambda x, i, u: topi.scatter_elements(x, i, u, axis=0),
 add("scatter_nd", lambda x, i, u: topi.scatter_nd(x, i, u, "add"),
     *[[((4, 3), d), ((1, 2), "int32"), ((2, 3), d)] for d in ("float32", "int32", "float64")], range1=(0,
     3))  # fmt: skip
-add("searchsorted", lambda x, v: topi.searchsorted(x, v), *[[((1,), d), ((4,), d)] for d in
-    ("float32", "int32", "float64")])  # fmt: skip
+add("searchsorted", lambda x, v: topi.searchsorted(x, v), *[[((n,), d), ((4,), d)] for n, d in
+    ((1, "float32"), (1, "int32"), (1, "float64"), (5, "float32"))])  # fmt: skip
 add("argsort", lambda x: topi.argsort(x, axis=1), *MATRICES)
+add("argsort_descending", lambda x: topi.argsort(x, axis=0, is_ascend=0, dtype="int32"), *MATRICES)
+add("argsort_counted", lambda x, n: topi.argsort(x, n, axis=1, is_ascend=0), *[[((m, 6), "float32"), ((m,), "int32")]
+    for m in (1, 3, 4)], range1=(0, 6))  # fmt: skip
 add("sort", lambda x: topi.sort(x, axis=1), *MATRICES)
+add("sort_descending", lambda x: topi.sort(x, axis=0, is_ascend=0), *MATRICES)
+add("topk", lambda x: topi.topk(x, 2, axis=1, dtype="int32"), *MATRICES)
+add("topk_values", lambda x: topi.topk(x, 1, axis=0, ret_type="values", is_ascend=True), *MATRICES)
+add("topk_indices", lambda x: topi.topk(x, 0, axis=1, ret_type="indices"), *MATRICES)
 add("einsum", lambda x, y: topi.einsum("ij,jk->ik", x, y), *pair((3, 4), (4, 2), "float32", "int32", "float64"))
 add("tensordot", lambda x, y: topi.tensordot(x, y, 1), *pair((3, 4), (4, 2), "float32", "int32", "float64"))
 add("matmul", topi.matmul, *pair((3, 4), (4, 2), "float32", "int32", "float64"))
 add("index_put", lambda x, i, u: topi.index_put(x, [i], u), *[[((5,), d), ((3,), "int32"), ((3,), d)] for d in
     ("float32", "int32", "float64")], range1=(0, 4))  # fmt: skip
+
+add("index_put_distinct", lambda x, i, u: topi.index_put(x, [te.compute((3,), lambda k: i[k] + 5 * k)], u),
+    *[[((15,), d), ((3,), "int32"), ((3,), d)] for d in ("float32", "int32", "float64")], range1=(0, 4))  # fmt: skip
 
 add("relu", topi.nn.relu, *NUMBERS)
 add("leaky_relu", lambda x: topi.nn.leaky_relu(x, 0.25), *FLOATS)
@@ -216,8 +226,9 @@ add("depth_to_space", lambda x: topi.nn.depth_to_space(x, 2), *one(((1, 4, 2, 3)
     ((1, 8, 1, 2), "float64")))  # fmt: skip
 add("space_to_batch_nd", lambda x: topi.nn.space_to_batch_nd(x, [2], [0], [0]), *one(((1, 4, 3), "float32"),
     ((2, 6, 1), "int32"), ((1, 2, 2), "float64")))  # fmt: skip
-add("batch_to_space_nd", lambda x: topi.nn.batch_to_space_nd(x, [2], [0], [1]), *one(((2, 2, 3), "float32"),
-    ((4, 3, 1), "int32"), ((2, 2, 2), "float64")))  # fmt: skip
+# topi.nn.batch_to_space_nd forgets the last argument, the name, and ends the process.
+add("batch_to_space_nd", lambda x: topi.cpp.nn.batch_to_space_nd(x, [2], [0], [1], "batch_to_space_nd"),
+    *one(((2, 2, 3), "float32"), ((4, 3, 1), "int32"), ((2, 2, 2), "float64")))  # fmt: skip
 for _kind in ("max", "avg"):
     add(f"{_kind}_pool2d", lambda x, k=_kind: topi.nn.pool2d(x, [2, 2], [2, 2], [1, 1], [1, 1, 1, 1], k), *FLOAT_IMAGES)
     add(f"{_kind}_pool1d", lambda x, k=_kind: topi.nn.pool1d(x, [3], [2], [1], [1, 0], k, layout="NCW"),

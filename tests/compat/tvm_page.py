@@ -23,15 +23,21 @@ mlcref parses each, the oracle runs it on small integers and on random numbers, 
 Elements that differ in their bits must lie within a bound computed for each of them, or, where the bound knows
 nothing (tan, pow and others), within 64 units in the last place. "No reference": TVM does not compile its own
 function. Every case of the catalogue (`tests/compat/topi_catalog.py`) is in the list; of each design space at most
-eight schedules.
+eight schedules. The functions of TVM's runtime that it calls (`tvm.contrib.sort.*`) have a meaning of their own here,
+in `mlcref/interp/sorting.py`. (`topi.nn.batch_to_space_nd` ends the process, since it leaves out an argument of the
+C++ function; that function is called itself.)
+"""
+RACE = """
+`index_put` stores in a parallel loop, so that its result is not determined where an index comes twice: the oracle
+refuses it. With indices that differ (`index_put_distinct`) it agrees.
 """
 PRINT = """
 ## Does TVM read our print?
 
 "Equal": `structural_equal` of what TVM printed and of what it read from us. "Equal values": TVM prints what it read
 from us as our program again, but float literals are rounded to their type here and kept as float64 there, an
-integer of an annotation has another width, or a parameter's `offset_factor` is left out, since it changes no
-result. "Differs": TVM reads our print, but as a function of another form.
+integer of an annotation has another width, or memory that TVM allocates at a statement is the block's. "Differs": TVM
+reads our print, but as a function of another form.
 """
 FUZZED = """
 `examples/found_in_tvm/fuzz.py` ran for {minutes} minutes over {seeds} seeds; TVM applied {applied} primitives and
@@ -69,6 +75,16 @@ def printed(lines: list[dict[str, str]]) -> list[str]:
     return [f"| {answer.replace('|', ' ')} | {count} |" for answer, count in answers.most_common()]
 
 
+def references(lines: list[dict[str, str]]) -> list[str]:
+    """Which cases were compared with something else than TVM's code of the function."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if "reference" in line:
+            found.setdefault(line["reference"], []).append(line["operator"])
+    texts = [f"{text}: {', '.join(names)} ({len(names)} cases)." for text, names in found.items()]
+    return ["", "Compared with something else than TVM's code of the same function, where it has none:", *texts]
+
+
 def scripts() -> list[str]:
     """One row per script: its name and the first line of its docstring."""
     rows = []
@@ -98,7 +114,8 @@ def page() -> str:
         "| | operators | cases | agree | disagree | unsupported | no reference |", "|---|---|---|---|---|---|---|",
         row("operators", totals["operators"]), row("sampled schedules", totals["schedules"]), "",
         f"The agreeing cases (operators + schedules): {', '.join(by)}.",
-        *table(operators + schedules, "disagree", "Disagree:"),
+        *references(operators + schedules),
+        *table(operators + schedules, "disagree", "Disagree:"), *RACE.rstrip().splitlines(),
         *table(operators + schedules, "unsupported", "Unsupported:"),
         *table(operators + schedules, "no reference", "No reference:"), "",
         PRINT.strip(), "", "| answer | cases |", "|---|---|", *printed(operators + schedules), "",

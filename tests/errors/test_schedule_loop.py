@@ -60,14 +60,15 @@ def crossed(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8, 8), "float32"), C: T
 @T.prim_func
 def staged(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
     B = T.alloc_buffer((8,), "float32", scope="local")
-    for i in range(8):
-        with T.block("B"):
-            vi = T.axis.spatial(8, i)
-            B[vi] = A[vi]
-    for i in range(8):
-        with T.block("C"):
-            vi = T.axis.spatial(8, i)
-            C[vi] = B[vi]
+    for _ in T.thread_binding(1, thread="blockIdx.x"):
+        for i in range(8):
+            with T.block("B"):
+                vi = T.axis.spatial(8, i)
+                B[vi] = A[vi]
+        for i in range(8):
+            with T.block("C"):
+                vi = T.axis.spatial(8, i)
+                C[vi] = B[vi]
 
 
 @T.prim_func
@@ -105,6 +106,15 @@ def ordered(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8, 8), "float32")):
             vi = T.axis.opaque(8, i)
             vj = T.axis.spatial(8, j)
             B[vi, vj] = A[vi, vj]
+
+
+@T.prim_func
+def updated(A: T.Buffer((4, 4), "float32"), B: T.Buffer((4, 4), "float32")):
+    for i, j in T.grid(8, 4):
+        with T.block("B"):
+            vi = T.axis.spatial(4, i // 2 + i % 2 - i % 2)
+            vj = T.axis.spatial(4, T.min(i, j) // 2)
+            B[vi, vj] = B[vi, vj] + A[vi, vj]
 
 
 @T.prim_func
@@ -160,7 +170,7 @@ CASES: dict[str, Any] = {
     "reorder.P6": on(crossed, "B", lambda s, i, j: s.reorder(j, i)),
     "reorder.P3": on(triangle, "B", lambda s, i, j: s.reorder(j, i)),
     "reorder.P4": on(ordered, "B", lambda s, i, j: s.reorder(j, i)),
-    "reorder.P5": on(halved, "B", lambda s, i, j: s.reorder(j, i)),
+    "reorder.P5": on(updated, "B", lambda s, i, j: s.reorder(j, i)),
     "reorder.P7": on(summed, "B", lambda s, i, j: s.reorder(*reversed(s.split(s.fuse(i, j), [None, 4])))),
     "parallel.P2": on(ordered, "B", lambda s, i, j: s.parallel(j)),
     "parallel.P3": on(matmul, "C", lambda s, i, j, k: s.parallel(k)),
@@ -178,7 +188,7 @@ CASES: dict[str, Any] = {
     "bind.P3": on(matmul, "C", lambda s, i, j, k: s.bind(k, "blockIdx.x")),
     "bind.P4": on(repeated, "B", lambda s, i, j: s.bind(j, "threadIdx.x")),
     "bind.P5": on(shifted, "B", lambda s, i: s.bind(i, "threadIdx.x")),
-    "bind.P6": on(staged, "C", lambda s, i: s.bind(i, "threadIdx.x")),
+    "bind.P6": on(staged, "C", lambda s, _, i: s.bind(i, "threadIdx.x")),
     "bind.P7": on(matmul, "C", lambda s, i, j, k: (s.bind(i, "threadIdx.x"), s.bind(j, "threadIdx.x"))),
     "annotate.P1": on(matmul, "C", lambda s, i, j, k: (s.annotate(i, "note", 1), s.annotate(i, "note", 2))),
     "unannotate.P1": on(matmul, "C", lambda s, i, j, k: s.unannotate(i, "note")),
@@ -235,11 +245,20 @@ def test_no_such_block(name: str) -> None:
         Schedule(matmul).get_block(name)
 
 
-@pytest.mark.parametrize("decision", [[3, 3], [8]])
-def test_a_decision_must_tile(decision: list[int]) -> None:
+@pytest.mark.parametrize("sample", ["sample_perfect_tile", "sample_partitioned_tile"])
+def test_a_decision_has_as_many_factors_as_asked_for(sample: str) -> None:
     sch = Schedule(matmul)
-    with pytest.raises(ScheduleError, match=r"sample_perfect_tile\.P2"):
-        sch.sample_perfect_tile(sch.get_loops("C")[0], n=2, decision=decision)
+    with pytest.raises(ScheduleError, match=rf"{sample}\.P2"):
+        getattr(sch, sample)(sch.get_loops("C")[0], n=2, decision=[8])
+    with pytest.raises(ScheduleError, match=rf"{sample}\.P1"):
+        getattr(sch, sample)(sch.get_loops("C")[0], n=0)
+
+
+@pytest.mark.parametrize("arguments", [(2, 2, 1), (2, -1, 1), (2, 0, 0)])
+def test_sample_partitioned_tile_refuses_what_is_no_partition(arguments: tuple[int, ...]) -> None:
+    sch = Schedule(matmul)
+    with pytest.raises(ScheduleError, match=r"sample_partitioned_tile\.P3"):
+        sch.sample_partitioned_tile(sch.get_loops("C")[0], *arguments)
 
 
 def test_a_symbolic_loop_needs_an_inferred_factor() -> None:
@@ -247,5 +266,3 @@ def test_a_symbolic_loop_needs_an_inferred_factor() -> None:
     (i,) = sch.get_loops("B")
     with pytest.raises(ScheduleError, match=r"extent is symbolic.*split\.P5"):
         sch.split(i, [2, 4])
-    with pytest.raises(ScheduleError, match=r"sample_perfect_tile\.P1"):
-        sch.sample_perfect_tile(i, n=2)

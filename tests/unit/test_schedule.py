@@ -206,3 +206,20 @@ def test_fuse_binds_by_quotient_and_remainder() -> None:
     text = sch.mod.script()
     assert "vi = T.axis.spatial(128, i_j_fused // 128)" in text
     assert "vj = T.axis.spatial(128, i_j_fused % 128)" in text
+
+
+def test_fused_loops_of_one_kind_keep_it() -> None:
+    sch = Schedule(matmul)
+    i, j, _ = sch.get_loops("C")
+    sch.parallel(i)
+    sch.parallel(j)
+    fused = sch.fuse(i, j)
+    assert sch.get(fused).kind == "parallel"  # type: ignore[union-attr]
+    assert sch.get(sch.fuse(fused)).kind == "parallel"  # type: ignore[union-attr]
+
+
+def test_a_refused_call_by_name_leaves_no_instruction() -> None:
+    sch = Schedule(matmul)
+    with pytest.raises(ScheduleError, match=r"compute_inline\.P2"):
+        sch.compute_inline("C")
+    assert len(sch.trace) == 0

@@ -1,0 +1,349 @@
+"""The harness for transformations: draw a program, transform it, ask the oracle whether it still means the same.
+
+One example of a primitive is a drawn program, a few instructions before it, and the primitive with drawn arguments;
+one of a pass is a drawn schedule, lowered up to the pass. Everything is drawn by ``pick(options)``, so that Hypothesis,
+a seed and a replay all drive it. A refusal is right or too strict: where the primitive can be *forced*, the program
+that it refused is built and checked too. :mod:`mlcref.testing.campaign` runs many examples and counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from mlcref.errors import MlcrefError, ScheduleError, UnsupportedError
+from mlcref.ir import PrimFunc, Token, Var, index, wellformed
+from mlcref.lower import PIPELINE, Pass, lower
+from mlcref.schedule import TABLE, Primitive
+from mlcref.schedule.table import Handle, forced
+from mlcref.verify.equivalent import check_equivalent
+from mlcref.verify.generate import ALL_DTYPES, ALL_STAGES, DTYPES, STAGES, program
+from mlcref.verify.report import REFUTED, UNSUPPORTED, Verdict
+
+Pick = Callable[..., Any]
+
+NO_SITE, REFUSED, RIGHT, WRONG, UNDECIDED = "no site", "refused", "right", "wrong", "undecided"
+"""What an example came to: no place for the transformation, refused, meaning kept, meaning lost (or a broken promise),
+not decided by the oracle."""
+
+QUIET = ("annotate", "unannotate", "add_unit_loop", "storage_align", "set_scope")
+"""Primitives that seldom matter to those after them: drawn less often before the one under test."""
+LONGEST_PREFIX = 3
+_MOST_STATEMENTS = 60_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction of an example: the primitive, its arguments, and what came of it."""
+
+    name: str
+    arguments: dict[str, Any]
+    outcome: str
+    rule: str = ""
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{key}={_shown(value)}" for key, value in self.arguments.items())
+        return f"{self.name}({shown}): {self.outcome}{f' [{self.rule}]' if self.rule else ''}"
+
+
+@dataclass
+class Example:
+    """What one example came to. ``forced`` is the outcome of a refusal that was forced through, None without one;
+    ``lowered`` is what came of all lowering passes after a schedule, ``seconds`` the time that plan and build took."""
+
+    target: str
+    outcome: str = NO_SITE
+    rule: str = ""
+    forced: str | None = None
+    what: str = ""
+    lowered: str = ""
+    seconds: float = 0.0
+    steps: list[Step] = field(default_factory=list)
+    before: PrimFunc | None = None
+    after: PrimFunc | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.target}: {self.outcome} {self.rule}".rstrip(), *map(str, self.steps), self.what]
+        for title, func in (("before", self.before), ("after", self.after)):
+            if func is not None:
+                lines += [f"# {title}", func.script()]
+        return "\n".join(lines)
+
+
+class BrokenPromiseError(MlcrefError):
+    """A transformation returned something that its record excludes."""
+
+
+_FAILURES = (
+    MlcrefError, ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RecursionError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a broken transformation raises: an example reports it."""
+
+
+def primitive_example(name: str, pick: Pick, *, force: bool = True, options: dict[str, Any] | None = None) -> Example:
+    """Draw a program, some instructions, and then the primitive ``name``; check the last one.
+
+    ``options`` are those of ``check_equivalent``. Never raises for what the primitive does wrong: a refutation, an
+    ill-formed program, a handle that the record does not account for and a crash all are the outcome "wrong".
+
+    >>> from random import Random
+    >>> from mlcref.testing.harness import primitive_example
+    >>> random = Random(1)
+    >>> primitive_example("fuse", lambda options, weights=None: random.choice(options)).outcome
+    'right'
+    """
+    primitive, example = TABLE[name], Example(name)
+    func = drawn_program(pick)
+    for _ in range(pick(range(LONGEST_PREFIX + 1))):
+        try:
+            func = _prefix_step(func, pick, name, example)
+        except _FAILURES as error:
+            return _broken_before(example, func, error)
+    example.before = func
+    arguments = primitive.arguments(pick, func)
+    if arguments is None:
+        return example
+    _apply(primitive, func, arguments, example, options or {})
+    if example.outcome == REFUSED and force:
+        example.forced = _force(primitive, func, arguments, example.rule, options or {})
+    example.steps.append(Step(name, arguments, example.outcome, example.rule))
+    return example
+
+
+def _broken_before(example: Example, func: PrimFunc, error: BaseException) -> Example:
+    example.before, example.outcome = func, WRONG
+    example.what = f"an instruction before it: {type(error).__name__}: {error}"
+    return example
+
+
+def drawn_program(pick: Pick) -> PrimFunc:
+    """A program of one to three blocks: mostly the simple kinds, over a few extents."""
+    stages, dtypes = pick([(STAGES, DTYPES), (STAGES, DTYPES), (ALL_STAGES, ALL_DTYPES)])
+    return program(pick, pick([1, 2, 3]), stages=stages, dtypes=dtypes, extents=(2, 3, 4, 5, 6, 8, 1))
+
+
+def _prefix_step(func: PrimFunc, pick: Pick, target: str, example: Example) -> PrimFunc:
+    names = [n for n in TABLE if n not in QUIET] + (["annotate"] if target == "unannotate" else [])
+    step = apply_one(TABLE[pick(names)], func, pick, example.steps)
+    return func if step is None else step
+
+
+def apply_one(primitive: Primitive, func: PrimFunc, pick: Pick, steps: list[Step]) -> PrimFunc | None:
+    """``func`` with the primitive applied at a drawn place; None where there is none or it refuses."""
+    arguments = primitive.arguments(pick, func)
+    if arguments is None:
+        return None
+    try:
+        facts = primitive.plan(func, **arguments)
+    except ScheduleError as error:
+        steps.append(Step(primitive.name, arguments, REFUSED, error.rule or ""))
+        return None
+    steps.append(Step(primitive.name, arguments, "applied"))
+    new, _ = primitive.build(func, facts)
+    wellformed(new)
+    return new
+
+
+def _apply(
+    primitive: Primitive, func: PrimFunc, arguments: dict[str, Any], example: Example, options: dict[str, Any]
+) -> None:
+    text, start = func.script(), time.perf_counter()
+    try:
+        facts = primitive.plan(func, **arguments)
+    except ScheduleError as error:
+        example.outcome, example.rule = REFUSED, error.rule or ""
+        if not _listed(primitive, example.rule):
+            example.outcome, example.what = WRONG, f"the rule {example.rule!r} is not listed"
+        return
+    except _FAILURES as error:
+        example.outcome, example.what = WRONG, f"plan raised {type(error).__name__}: {error}"
+        return
+    try:
+        new, outputs = primitive.build(func, facts)
+        example.seconds, example.after = time.perf_counter() - start, new
+        wellformed(new)
+        _check_handles(primitive, func, arguments, new, outputs)
+        if func.script() != text:
+            raise BrokenPromiseError("the program that was given has changed")
+    except _FAILURES as error:
+        example.outcome, example.what = WRONG, f"build: {type(error).__name__}: {error}"
+        return
+    example.outcome, example.what = judged(func, new, options)
+
+
+def judged(before: PrimFunc, after: PrimFunc, options: dict[str, Any]) -> tuple[str, str]:
+    """Does ``after`` refine ``before``? An outcome, and the verdict's text where it is not "right"."""
+    limits = {"minimize": False, "max_statements": _MOST_STATEMENTS, **options}
+    verdict: Verdict = check_equivalent(before, after, **limits)
+    if verdict.status == REFUTED:
+        return WRONG, str(verdict)
+    return (UNDECIDED, str(verdict)) if verdict.status == UNSUPPORTED else (RIGHT, "")
+
+
+def _listed(primitive: Primitive, rule: str) -> bool:
+    name, _, number = rule.partition(".")
+    return name == "handle" or (name == primitive.name and number in primitive.preconditions)
+
+
+def _check_handles(
+    primitive: Primitive, func: PrimFunc, arguments: dict[str, Any], new: PrimFunc, outputs: Sequence[Handle]
+) -> None:
+    before, after = handles_of(func), handles_of(new)
+    if not after >= set(outputs):
+        raise BrokenPromiseError("a handle that is returned stands for nothing")
+    lost, consumed = before - after, primitive.consumes(func, **arguments) & before
+    if lost != consumed:
+        names = ", ".join(sorted(_shown(handle) for handle in lost ^ consumed))
+        raise BrokenPromiseError(f"the record and the result disagree on what goes stale: {names}")
+
+
+def handles_of(func: PrimFunc) -> set[Handle]:
+    """The loops and blocks of a program."""
+    where = index(func)
+    return {*where.loops, *where.blocks}
+
+
+def _force(
+    primitive: Primitive, func: PrimFunc, arguments: dict[str, Any], rule: str, options: dict[str, Any]
+) -> str | None:
+    """What comes of the refused call when its precondition is not checked; None where it cannot be built."""
+    number = rule.partition(".")[2]
+    if number not in primitive.forceable:
+        return None
+    try:
+        with forced(primitive.forceable):
+            new, _ = primitive.build(func, primitive.plan(func, **arguments))
+        wellformed(new)
+    except _FAILURES:  # the facts do not fit together: what was refused could not have been built anyway
+        return None
+    return judged(func, new, options)[0]
+
+
+# ---- passes
+
+
+def pass_example(name: str, pick: Pick, *, options: dict[str, Any] | None = None) -> Example:
+    """Draw a program and a schedule of it, lower it up to the pass ``name``, and check that pass.
+
+    The outcome is "no site" when the pass returns its input, "refused" when a pass says that it cannot translate the
+    program.
+    """
+    example, step = Example(name), next(step for step in PIPELINE if step.name == name)
+    func = drawn_program(pick)
+    try:
+        func = scheduled(func, pick, example.steps)
+    except _FAILURES as error:
+        return _broken_before(example, func, error)
+    try:
+        for earlier in PIPELINE[: PIPELINE.index(step)]:
+            func = earlier.run(func)
+    except UnsupportedError as error:
+        example.outcome, example.rule = REFUSED, error.rule or ""
+        return example
+    example.before = func
+    _run_pass(step, func, example, options or {})
+    return example
+
+
+def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, Any]) -> None:
+    text = func.script()
+    try:
+        after = step.run(func)
+        if after is func:
+            return
+        example.after = after
+        wellformed(after, step.stage)
+        if func.script() != text:
+            raise BrokenPromiseError("the program that was given has changed")
+    except UnsupportedError as error:
+        example.outcome, example.rule = REFUSED, error.rule or ""
+        return
+    except _FAILURES as error:
+        example.outcome, example.what = WRONG, f"{type(error).__name__}: {error}"
+        return
+    example.outcome, example.what = judged(func, after, options)
+
+
+def scheduled(func: PrimFunc, pick: Pick, steps: list[Step], longest: int = 5) -> PrimFunc:
+    """``func`` with up to ``longest`` drawn instructions applied, those that lowering acts on more often."""
+    often = ("split", "vectorize", "unroll", "parallel", "compute_at", "cache_write", "decompose_reduction", "bind")
+    names = [n for n in TABLE if n not in QUIET] + [n for n in often if n in TABLE] * 2
+    for _ in range(pick(range(longest + 1))):
+        new = apply_one(TABLE[pick(names)], func, pick, steps)
+        func = func if new is None else new
+    return func
+
+
+# ---- traces
+
+
+def trace_example(
+    pick: Pick, longest: int = 12, *, lowering: bool = False, options: dict[str, Any] | None = None
+) -> Example:
+    """Draw a program and up to ``longest`` instructions, and check the end against the beginning; with ``lowering``
+    also the lowered program against the scheduled one.
+
+    Where they differ, the first wrong instruction or pass is found; its name is the example's ``rule``.
+    """
+    example, func = Example("trace"), drawn_program(pick)
+    programs = [func]
+    names = list(TABLE)
+    for _ in range(pick(range(1, longest + 1))):
+        try:
+            new = apply_one(TABLE[pick(names)], programs[-1], pick, example.steps)
+        except _FAILURES as error:
+            return _broken_before(example, programs[-1], error)
+        if new is not None:
+            programs.append(new)
+    example.before, example.after = func, programs[-1]
+    example.outcome, example.what = judged(func, programs[-1], options or {})
+    if example.outcome == WRONG:
+        _first_wrong(example, programs, options or {})
+    elif lowering:
+        _lower(programs[-1], example, options or {})
+    return example
+
+
+def _lower(func: PrimFunc, example: Example, options: dict[str, Any]) -> None:
+    stages: list[tuple[str, PrimFunc]] = []
+    try:
+        result = lower(func, after=lambda name, lowered: stages.append((name, lowered)))
+    except UnsupportedError as error:
+        example.lowered = f"{REFUSED} {error.rule or ''}".strip()
+        return
+    except _FAILURES as error:
+        example.outcome, example.lowered, example.before = WRONG, WRONG, func
+        example.what = f"lowering: {type(error).__name__}: {error}"
+        return
+    example.lowered, what = judged(func, result, options)
+    if example.lowered != WRONG:
+        return
+    example.outcome, example.what, example.before, example.after = WRONG, what, func, result
+    for (_, before), (name, after) in pairwise([("", func), *stages]):
+        outcome, what = judged(before, after, options)
+        if outcome == WRONG:
+            example.rule, example.what, example.before, example.after = name, what, before, after
+            return
+
+
+def _first_wrong(example: Example, programs: Sequence[PrimFunc], options: dict[str, Any]) -> None:
+    applied = [step for step in example.steps if step.outcome == "applied"]
+    for before, after, step in zip(programs, programs[1:], applied, strict=False):
+        outcome, what = judged(before, after, options)
+        if outcome == WRONG:
+            example.rule, example.what, example.before, example.after = step.name, what, before, after
+            return
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Token):
+        return value.hint
+    if isinstance(value, Var):
+        return value.name
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return str(value)
