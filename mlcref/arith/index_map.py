@@ -182,8 +182,9 @@ class IndexMap:
         new = [constant_extent(extent) for extent in self.map_shape(shape)]
         if None not in old and None not in new:
             return prod(n for n in old if n is not None) == prod(n for n in new if n is not None)
-        kept = sorted([str(expr_key(e)) for e in self.final_indices])
-        return True if kept == sorted(str(expr_key(v)) for v in self.initial_indices) else None
+        own = self._typed_for([_extent(extent) for extent in shape])
+        found = own.inverted(shape, [Var(name, own._dtype()) for name in own.axis_names()])
+        return True if found is not None and found.padding is None else None
 
     def table(self, shape: Sequence[Any]) -> Array | None:
         """The new indices of all points of a box, one column each; None for boxes that are too large or symbolic, and

@@ -53,16 +53,18 @@ def affine(
     >>> affine([i // 4, i % 4], {i: 8}, bijective=True) is not None, affine([i + j], {i: 4, j: 4}) is None
     (True, True)
     """
-    reader = Reader(dom, predicate)
-    rows = [reader.row(value) for value in values]
-    found = [row for row in rows if row is not None]
-    if len(found) != len(rows) or not reader.disjoint(found):
-        return None
-    if (surjective or bijective) and not reader.full(found):
-        return None
-    if not reader.tells_apart(found, set(dom if bijective else told_apart)):
-        return None
-    return found
+    everything = set(dom if bijective else told_apart)
+    for as_written in (False, True):  # what is simplified one by one may have lost the sum that all are digits of
+        reader = Reader(dom, predicate, as_written)
+        rows = [reader.row(value) for value in values]
+        found = [row for row in rows if row is not None]
+        if len(found) != len(rows) or not reader.disjoint(found):
+            continue
+        if (surjective or bijective) and not reader.full(found):
+            continue
+        if reader.tells_apart(found, everything):
+            return found
+    return None
 
 
 def tile(row: Row) -> int | None:
@@ -95,9 +97,10 @@ class Reader:
     """Reads expressions as sums of digits; remembers the fused sources that it met: key -> (row, extent, constant).
     A fused source is the sum of its row and the constant; it runs from 0 to extent - 1."""
 
-    def __init__(self, dom: Domain, predicate: Sequence[Expr] = ()) -> None:
+    def __init__(self, dom: Domain, predicate: Sequence[Expr] = (), as_written: bool = False) -> None:
         self.dom = dict(dom)
         self.simplifier = Simplifier(dom)
+        self.values = Simplifier({}) if as_written else self.simplifier
         self.fused: dict[Any, tuple[Row, int, int]] = {}
         self.bounded: list[tuple[Linear, Var]] = []
         open_conditions = [c for c in predicate if not self.simplifier.proved(c)]
@@ -130,7 +133,7 @@ class Reader:
         return form
 
     def row(self, value: Expr) -> Row | None:
-        row = self.digits(self.gather(self.simplifier.linear(value)))
+        row = self.digits(self.gather(self.values.linear(value)))
         return row if row is not None and _compact(row) else None
 
     def digits(self, form: Linear) -> Row | None:

@@ -14,12 +14,13 @@ from mlcref import dtype as dt
 from mlcref.arith.simplify import bounds
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.c_vector import VectorExpressions
+from mlcref.codegen.foreign import check_call
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, FloorDiv, FloorMod, Let, Max,
-    Min, Mod, Mul, Not, Or, Ramp, Select, Sub, Var, constant,
+    Min, Mod, Mul, Not, Or, Ramp, Select, StringImm, Sub, Var, constant,
 )  # fmt: skip
 
 _ATOM, _TERM, _SUM, _LOOSE = 3, 2, 1, 0
@@ -41,6 +42,8 @@ class Expressions:
         self.exact: set[Var] = set()
         self.lets: dict[Var, Expr] = {}
         self.slots: dict[Buffer, dict[Any, Slot]] = {}
+        self.views: dict[Buffer, Buffer] = {}
+        """The parameter or allocation whose memory a declared buffer is a view of."""
         self.vectors = VectorExpressions(self)
 
     # ---- indices
@@ -228,9 +231,45 @@ class Expressions:
             return (f"({yes} if {condition} else {no})", _ATOM)
         if expr.op == "likely":
             return self._value(expr.args[0])
+        if expr.op == "call_pure_extern":
+            return (self.foreign_call(expr), _ATOM)
+        if expr.op == "buffer_offset":
+            return (f"<{c_type(expr.type)}>{self._index_call(expr)[0]}", _TERM)
         operand = expr.args[0].dtype if expr.args else expr.type
         name = self.prelude.intrinsic(expr.op, operand, expr.type)
         return (f"{name}({', '.join(self.value(arg) for arg in expr.args)})", _ATOM)
+
+    # ---- functions that the program brings along
+
+    def foreign_call(self, e: Call) -> str:
+        """The call of an imported C function; raises ``UnsupportedError`` where its definition does not fit."""
+        name = e.args[0].value if isinstance(e.args[0], StringImm) else ""
+        pointers = [_pointed_buffer(arg) for arg in e.args[1:]]
+        kinds = [None if buffer is None else buffer.type for buffer in pointers]
+        check_call(name, e, kinds, tuple(self.prelude.imported))
+        given = [self.value(arg) if kind is None else self.pointer(arg)
+                 for arg, kind in zip(e.args[1:], kinds, strict=True)]  # fmt: skip
+        return f"{self.prelude.foreign(name, e.type)}({', '.join(given)})"
+
+    def _index_call(self, e: Any) -> Text:
+        """``A.elem_offset`` of a view: how far it begins from the start of its memory."""
+        if e.op != "buffer_offset":
+            return (f"<int64_t>{self.atom(self._value(e))}", _TERM)
+        buffer = e.args[0].buffer
+        return (f"({self.names.of[buffer]} - {self.memory(buffer)})" if buffer in self.views else "0", _ATOM)
+
+    def memory(self, buffer: Buffer) -> str:
+        """A pointer to the whole memory that ``buffer`` is in."""
+        return self.names.of[self.views.get(buffer, buffer)]
+
+    def pointer(self, e: Any) -> str:
+        """The pointer that ``A.access_ptr``, ``A.data`` or ``T.address_of`` is."""
+        if e.op == "tvm_access_ptr":
+            return f"{self.pointer(e.args[1])} + {self.atom(self._index(e.args[2]))}"
+        load = e.args[0]
+        if e.op == "buffer_data":
+            return self.memory(load.buffer)
+        return f"{self.names.of[load.buffer]} + {self.atom((self.address(load.buffer, load.indices), _LOOSE))}"
 
     # ---- memory
 
@@ -242,10 +281,18 @@ class Expressions:
     def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The row-major position of an element (of the first lane of a vector) in its buffer."""
         scalar = [index.base if isinstance(index, Ramp) else index for index in indices]
+        if buffer in self.views and buffer.strides:
+            return self._strided(buffer, scalar)
         position: Text = ("0", _ATOM)
         for axis, part in enumerate(scalar):
             position = self._next_axis(position, buffer.shape[axis], part)
         return position[0]
+
+    def _strided(self, buffer: Buffer, indices: list[Expr]) -> str:
+        """The position of an element of a view, from its first."""
+        parts = zip(indices, buffer.strides, strict=True)
+        terms = [f"{self.atom(self._index(index))} * {self.atom(self._index(stride))}" for index, stride in parts]
+        return " + ".join(terms)
 
     def _next_axis(self, before: Text, extent: Expr, part: Expr) -> Text:
         """``before * extent + part``."""
@@ -258,10 +305,23 @@ class Expressions:
         return (f"{scaled[0]} + {this[0] if this[1] >= _SUM else f'({this[0]})'}", _SUM)
 
 
+def _pointed_buffer(e: Expr) -> Buffer | None:
+    """The buffer that a pointer points to; None for a number. Raises ``UnsupportedError`` for other arguments."""
+    if isinstance(e, Call) and e.op in ("tvm_access_ptr", "buffer_data", "address_of"):
+        inner = e.args[1] if e.op == "tvm_access_ptr" else e.args[0]
+        if isinstance(inner, BufferLoad):
+            return inner.buffer
+        return _pointed_buffer(inner)
+    if e.dtype == "handle":
+        raise UnsupportedError("a function of C is given a string or an array", rule="codegen.intrinsic", root=e,
+                               marks=[(e, "given here")], hint="give numbers and pointers")  # fmt: skip
+    return None
+
+
 _INDEX_RULES: dict[type, Callable[[Expressions, Any], Text]] = {
     FloorDiv: Expressions._index_division, FloorMod: Expressions._index_division, Div: Expressions._index_division,
     Mod: Expressions._index_division, Min: Expressions._index_extremum, Max: Expressions._index_extremum,
-    Cast: Expressions._index_cast,
+    Cast: Expressions._index_cast, Call: Expressions._index_call,
 }  # fmt: skip
 
 _VALUE_RULES: dict[type, Callable[[Expressions, Any], Text]] = {

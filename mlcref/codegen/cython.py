@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlcref.codegen.c_types import Names, c_type
+from mlcref.codegen.foreign import imported_texts
 from mlcref.codegen.function import FunctionText
 from mlcref.codegen.prelude import Prelude
 from mlcref.errors import UnsupportedError
-from mlcref.ir import Buffer, BufferStore, Const, Expr, PrimFunc, Target, Var, walk
+from mlcref.ir import (
+    Buffer, Const, Expr, PrimFunc, Return, Target, Var, any_node, refuse_unscheduled,
+)  # fmt: skip
 from mlcref.ir.base import script_of
 from mlcref.lower.domains import shape_domain
+from mlcref.lower.pointers import written_buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,10 @@ def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, Pr
     chunks: list[str] = []
     specs: list[KernelSpec] = []
     for symbol, func in funcs.items():
+        refuse_unscheduled(func, "the Cython backend")
         origin = (origins or {}).get(symbol, func)
+        for text in imported_texts(origin):
+            prelude.imports(text)
         spec, functions = _kernel(symbol, func, target, prelude, names)
         chunks += [_comment(script_of(origin)), *functions]
         specs.append(spec)
@@ -92,8 +99,11 @@ def call_spec(symbol: str, func: PrimFunc, *, kernel: str = "", parallel: bool =
     """How to call ``func``, before or after lowering; raises ``UnsupportedError`` for parameters that no array can be
     checked against.
     """
+    if any_node(func.body, Return):
+        raise UnsupportedError(f"{symbol} returns a value", rule="codegen.return", root=func,
+                               hint="compiled functions write their results into arguments")  # fmt: skip
     extents = _ExtentNames(func)
-    written = {node.buffer for node in walk(func.body) if isinstance(node, BufferStore)}
+    written = written_buffers(func)
     params = tuple([_param(param, extents, written) for param in func.params])
     return KernelSpec(symbol, kernel, params, func.noalias, parallel)
 

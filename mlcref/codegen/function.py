@@ -21,8 +21,8 @@ from mlcref.codegen.storage import (
 )
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Continue, Evaluate, For, IfThenElse, LetStmt, Ramp, SeqStmt,
-    Stmt, Var, While, constant,
+    AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Call, Continue, DeclBuffer, Evaluate, For, IfThenElse, LetStmt,
+    Ramp, SeqStmt, Stmt, Var, While, constant,
 )  # fmt: skip
 from mlcref.lower.domains import loop_domain
 from mlcref.lower.jumps import leaves_loop
@@ -157,7 +157,10 @@ class FunctionText:
         del self.bound[stmt.var]
 
     def _evaluate(self, stmt: Evaluate, depth: int) -> None:
-        self.expressions.value(stmt.value)  # raises for calls with an effect; a value alone has none
+        if isinstance(stmt.value, Call) and stmt.value.op in ("call_extern", "call_pure_extern"):
+            self.line(self.expressions.foreign_call(stmt.value), depth)
+            return
+        self.expressions.value(stmt.value)  # raises for other calls with an effect; a value alone has none
         self.line("pass", depth)
 
     def _attribute(self, stmt: AttrStmt, depth: int) -> None:
@@ -167,6 +170,18 @@ class FunctionText:
 
     def _break(self, stmt: Stmt, depth: int) -> None:
         self.line("break" if isinstance(stmt, Break) else "continue", depth)
+
+    def _view(self, stmt: DeclBuffer, depth: int) -> None:
+        """A buffer in the memory of another one."""
+        buffer, source = stmt.buffer, stmt.source
+        if buffer.type != source.type:
+            raise _unsupported(f"{buffer.name} reads the {source.type} of {source.name} as {buffer.type}", stmt)
+        name = self.names.name(buffer, buffer.name)
+        self.declared.append(f"cdef {c_type(buffer.type)}* {name}")
+        offset = "0" if buffer.elem_offset is None else self.expressions.index(buffer.elem_offset)
+        self.line(f"{name} = {self.names.of[source]} + ({offset})", depth)
+        self.expressions.views[buffer] = self.expressions.views.get(source, source)
+        self.statements(stmt.body, depth)
 
     # ---- parallel loops
 
@@ -186,10 +201,14 @@ class FunctionText:
 
     def _outlined(self, stmt: For) -> FunctionText:
         name = self.module_names.new(f"{self.name}_{stmt.loop_var.name}")
-        body = FunctionText(name, self.prelude, self.module_names, threads=1, restrict=self.restrict)
+        buffers, scalars = free_names(stmt.body, [*self.bound, stmt.loop_var])
+        views = {buffer: memory for buffer, memory in self.expressions.views.items() if buffer in buffers}
+        apart = self.restrict and not views  # a view and its memory are two pointers to one place
+        body = FunctionText(name, self.prelude, self.module_names, threads=1, restrict=apart)
         body.is_parallel_body, body.sizes = True, self.sizes
         body.expressions.domain, body.expressions.lets = self.expressions.domain, self.expressions.lets
-        buffers, scalars = free_names(stmt.body, [*self.bound, stmt.loop_var])
+        buffers = list(dict.fromkeys([*buffers, *views.values()]))
+        body.expressions.views.update(views)
         body.parameters(buffers, scalars, {var for var in scalars if var in self.expressions.exact})
         body.statements(stmt.body)
         self.bodies.append(body)
@@ -259,6 +278,6 @@ def _unsupported(what: str, stmt: Stmt) -> UnsupportedError:
 _RULES: dict[type, Callable[[FunctionText, Any, int], None]] = {
     SeqStmt: FunctionText._sequence, BufferStore: FunctionText._store, For: FunctionText._loop, IfThenElse:
     FunctionText._condition, While: FunctionText._while, LetStmt: FunctionText._let, Evaluate:
-    FunctionText._evaluate, AttrStmt: FunctionText._attribute, AllocBuffer: FunctionText._allocation, Break:
-    FunctionText._break, Continue: FunctionText._break,
+    FunctionText._evaluate, AttrStmt: FunctionText._attribute, AllocBuffer: FunctionText._allocation, DeclBuffer:
+    FunctionText._view, Break: FunctionText._break, Continue: FunctionText._break,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
+from mlcref.codegen.foreign import as_c
 from mlcref.errors import UnsupportedError
 from mlcref.ir import INTRINSICS
 
@@ -36,6 +37,7 @@ class Prelude:
 
     code: dict[str, str] = field(default_factory=dict)
     declarations: dict[str, str] = field(default_factory=dict)
+    imported: dict[str, None] = field(default_factory=dict)
 
     def text(self) -> str:
         """The ``cdef extern`` block: C code, then what Cython is told about it."""
@@ -54,6 +56,18 @@ class Prelude:
             self.code[name] = f"{_INLINE} {result} {name}({signature}) {{ {body} }}"
             self.declarations[name] = f"{result} {name}({', '.join(parameters)}) nogil"
         return name
+
+    def imports(self, text: str) -> None:
+        """Add a C text that the program brings along."""
+        self.imported[text] = None
+        self.code[f"imported {text}"] = as_c(text)
+
+    def foreign(self, name: str, dtype: str) -> str:
+        """The imported function ``name`` with a value of ``dtype``; C checks its arguments."""
+        kind = "void" if dtype == "void" else c_type(dtype)
+        made = f"extern_{name}_{kind}"
+        self.declarations[made] = f'{kind} {made} "{name}"(...) nogil'
+        return made
 
     # ---- types and memory
 

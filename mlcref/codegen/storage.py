@@ -8,7 +8,9 @@ from math import prod
 from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import item_size
 from mlcref.codegen.registers import Key, register_pieces
-from mlcref.ir import AllocBuffer, Buffer, Const, For, Stmt, Var, buffers_used, constant, variables, walk
+from mlcref.ir import (
+    AllocBuffer, Buffer, Const, DeclBuffer, Expr, For, Stmt, Var, buffers_used, constant, variables, walk,
+)  # fmt: skip
 
 STACK_BYTES = 16384
 """The largest buffer on the stack, and a quarter of what one function puts there."""
@@ -37,6 +39,12 @@ def shape_variables(buffer: Buffer) -> set[Var]:
     return {var for extent in buffer.shape for var in variables(extent)}
 
 
+def _layout_variables(buffer: Buffer) -> set[Var]:
+    """The variables that strides and offset of a view depend on."""
+    parts: list[Expr] = [*buffer.strides, *([] if buffer.elem_offset is None else [buffer.elem_offset])]
+    return {var for part in parts for var in variables(part)}
+
+
 def element_count(buffer: Buffer) -> int:
     """The number of elements of a buffer of constant shape."""
     return prod(int(extent) for extent in buffer.shape if isinstance(extent, Const))
@@ -53,9 +61,9 @@ def padded_count(buffer: Buffer, expressions: Expressions) -> str:
 
 def free_names(stmt: Stmt, bound: Sequence[Var]) -> tuple[list[Buffer], list[Var]]:
     """Buffers and variables that ``stmt`` takes from outside: those it uses among what is ``bound`` around it."""
-    made = {node.buffer for node in walk(stmt) if isinstance(node, AllocBuffer)}
+    made = {node.buffer for node in walk(stmt) if isinstance(node, AllocBuffer | DeclBuffer)}
     buffers = [buffer for buffer in buffers_used(stmt) if buffer not in made]
     used = variables(stmt)
     for buffer in (*buffers, *made):
-        used |= shape_variables(buffer)
+        used |= shape_variables(buffer) | _layout_variables(buffer)
     return buffers, [var for var in bound if var in used]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mlcref.arith import IndexMap, simplify
+from mlcref.arith import IndexMap, expr_key, simplify
 from mlcref.errors import MlcrefError
 from mlcref.ir import (
     BlockRealize, Const, Expr, For, IterVar, PrimFunc, Range, Stmt, Token, Var, cast, const, constant, index, replace,
@@ -97,10 +97,12 @@ def _own_loops(func: PrimFunc, realize: BlockRealize) -> list[For]:
     extents = dict(zip(values, [item.dom for item in realize.block.iter_vars], strict=True))
     for loop in loops:
         domain = extents[loop.loop_var]
-        size = constant(loop.extent)
-        whole = starts_at_zero(loop) and constant(domain.min) == 0 and size == constant(domain.extent)
-        if not plain_loop(loop) or loop.step is not None or not whole or size is None:
-            what = f"loop {loop.loop_var.name} is {loop.kind} or annotated, or does not run over the iterator's domain"
+        if not plain_loop(loop) or loop.step is not None:
+            what = f"loop {loop.loop_var.name} is {loop.kind}, annotated, or has steps"
+            raise refusal(func, f"{NAME}.P3", what, [(loop, "this loop")], "before parallel, vectorize, bind, annotate")
+        whole = expr_key(loop.extent) == expr_key(domain.extent)
+        if not starts_at_zero(loop) or constant(domain.min) != 0 or not whole:
+            what = f"loop {loop.loop_var.name} does not run over the iterator's domain"
             raise refusal(func, f"{NAME}.P3", what, [(loop, "this loop")])
     reduce = {v for v, item in zip(values, realize.block.iter_vars, strict=True) if item.iter_type != "spatial"}
     if any(variables(c) & reduce for c in realize.predicate):

@@ -245,7 +245,7 @@ def _tells_iterations_apart(func: PrimFunc, loop: For, realize: BlockRealize) ->
     units = {var: const(0, var.type) for var, extent in domain.items() if extent == 1}
     inside = {other.loop_var for other in loops_above(func, realize)}
     inside -= {other.loop_var for other in loops_above(func, loop)}
-    forms = [linear(substitute(value, units), domain) for value in realize.iter_values]
+    forms = [linear(substitute(value, units), {}) for value in realize.iter_values]
     groups = [set(atom_variables(atom)) for form in forms for atom in form.terms]
     while mixed := [group for group in groups if group & inside and not group <= inside]:
         inside = inside.union(*mixed)  # an outer loop inside a quotient cannot be taken as fixed

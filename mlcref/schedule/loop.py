@@ -20,6 +20,7 @@ from mlcref.schedule.find import (
     starts_at_zero,
 )
 from mlcref.schedule.rebind import guard, rebind
+from mlcref.schedule.reducers import order_free
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
 
 
@@ -297,6 +298,7 @@ def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
     _check_blocks(func, path)
     named = iter(found)
     order = tuple([next(named) if loop in set(found) else loop for loop in path])
+    _check_reductions(func, path, order)
     return ReorderFacts(tuple(path), order)
 
 
@@ -314,6 +316,18 @@ def _check_blocks(func: PrimFunc, path: list[For]) -> None:
     conflict = carried_conflict(func, path)
     if conflict is not None:
         refuse(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
+
+
+def _check_reductions(func: PrimFunc, path: list[For], order: tuple[For, ...]) -> None:
+    """Operands of a reduction come in another order only where that does not matter."""
+    for realize in blocks_below(path[-1]):
+        reduced = reduce_loops(realize)
+        before, after = ([loop for loop in loops if loop.loop_var in reduced and constant_extent(loop) != 1]
+                         for loops in (path, order))  # fmt: skip
+        if before != after and not order_free(realize.block.body):
+            what = f"the operands of block {realize.block.name} would come in another order"
+            marks = [(after[0], "to be reordered"), (realize, "not known to be commutative")]
+            refuse(func, "reorder.P8", what, marks, "register its reducer, or keep the order of its reduction loops")
 
 
 def _accumulates(realize: BlockRealize) -> bool:
@@ -404,10 +418,11 @@ REORDER = register(
             "P5": "blocks below that reduce or update are bound by an independent affine map",
             "P6": "no iterations depend on each other across blocks",
             "P7": "no loop feeds spatial and reduce iterators of a block with an init",
+            "P8": "the loops of a reduction keep their order unless it is commutative",
         },
         plan_reorder,
         build_reorder,
         draw_reorder,
-        forceable=frozenset({"P4", "P5", "P6", "P7"}),
+        forceable=frozenset({"P4", "P5", "P6", "P7", "P8"}),
     )  # fmt: skip
 )

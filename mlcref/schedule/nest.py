@@ -286,6 +286,8 @@ def written(func: PrimFunc, realize: BlockRealize, outer: Collection[Var]) -> Sp
 def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | None:
     """What one instance of a block writes, over its iterators: one element, or what the one block in it writes."""
     body, init = realize.block.body, realize.block.init
+    if realize.block.match_buffers:  # its stores are to other names, in other coordinates
+        return None
     if isinstance(body, BufferStore):
         if init is not None and not isinstance(init, BufferStore):
             return None

@@ -16,8 +16,8 @@ import numpy as np
 from mlcref.errors import MlcrefError
 from mlcref.interp import interpret
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, Add, And, Attrs, BlockRealize, Buffer, BufferLoad, BufferStore, Expr, LetStmt, Max, Min, Mul,
-    Or, PrimFunc, Select, Stmt, Var, as_expr, binary, cast, children_of, const, loads, make_block, seq,
+    EQ, GE, GT, LE, LT, Add, And, Attrs, BlockRealize, Buffer, BufferLoad, BufferStore, Expr, For, LetStmt, Max, Min,
+    Mul, Or, PrimFunc, Select, Stmt, Var, as_expr, binary, blocks_in, cast, children_of, const, loads, make_block, seq,
     structural_equal, substitute,
 )  # fmt: skip
 from mlcref.ir.base import FIELDS, Role
@@ -215,6 +215,32 @@ def reduction_of(init: Stmt, body: Stmt) -> Reduction:
     values = [substitute(store.value, lets) for store in stores]
     parts, operands = _recognised(outputs, first.indices, values, not any(_reads(s.value, outputs) for s in stores))
     return Reduction(outputs, first.indices, tuple([by_buffer[b] for b in outputs]), tuple(operands), parts)
+
+
+def order_free(body: Stmt) -> bool:
+    """Does the result of a reduction stay the same, but for rounding, when its operands come in another order?
+
+    Decided for what updates an output: stores, or a nest of loops and blocks around them.
+    """
+    inner = [block.body for block in blocks_in(body)]
+    if inner:
+        return all(order_free(part) for part in inner)
+    lets: dict[Var, Expr] = {}
+    while isinstance(body, For | LetStmt):
+        if isinstance(body, LetStmt):
+            lets[body.var] = substitute(body.value, lets)
+        body = body.body
+    try:
+        stores = _stores(body, "the body")
+        outputs = tuple([store.buffer for store in stores])
+        if len(set(outputs)) != len(stores) or any(not _equal(s.indices, stores[0].indices) for s in stores):
+            return False
+        values = [substitute(store.value, lets) for store in stores]
+        together = not any(_reads(store.value, outputs) for store in stores)
+        parts, _ = _recognised(outputs, stores[0].indices, values, together)
+    except NoReduction:
+        return False
+    return all(part.reducer.commutative for part in parts)
 
 
 def _stores(stmt: Stmt, where: str) -> list[BufferStore]:

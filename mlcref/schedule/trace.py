@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from mlcref.errors import MlcrefError
+from mlcref.errors import MlcrefError, ScheduleError
 from mlcref.ir import Binary
 from mlcref.ir.base import show_script
 from mlcref.schedule.handles import RV, BlockRV, ExprRV, LoopRV
@@ -178,6 +178,9 @@ class Trace:
             if decision_provider is not None:
                 decision = decision_provider(inst, here.inputs, here.attrs, decision)
             outputs = sch.replay_instruction(inst.name, here.arguments, decision)
+            if len(outputs) != len(inst.outputs):
+                what = f"{inst.name} hands out {len(outputs)} handles here, {len(inst.outputs)} in the trace"
+                raise ScheduleError(what, rule="trace.P6", hint="an instruction before it did something else here")
             env.update({old: new for old, new in zip(inst.outputs, outputs, strict=True) if old is not None})
             if after is not None:
                 after(inst)

@@ -4,9 +4,9 @@
     python tests/compat/schedule_agreement.py softmax     # shows one operator, writes nothing
 
 Every sketch of MetaSchedule's default spaces for the CPU (llvm) and for CUDA is sampled several times, for operators
-that TVM builds itself, with its default postprocessors. The trace, in the JSON form of TVM, is applied to our schedule of
-the same function. The result is "equal" when it has the structure of TVM's after index expressions are simplified on both
-sides and loops renamed, "equivalent" when the oracle finds no difference, "refused" with our rule, or "differs".
+that TVM builds itself, with its default postprocessors. The trace, in the JSON form of TVM, is applied to our schedule
+of the same function. The result is "equal" when it has the structure of TVM's after index expressions are simplified on
+both sides and loops renamed, "equivalent" when the oracle finds no difference, "refused" with our rule, or "differs".
 """
 
 from __future__ import annotations

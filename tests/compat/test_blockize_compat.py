@@ -348,8 +348,9 @@ def test_same_trace_and_same_program(text: str, act: Callable[[Any], None]) -> N
     assert found is None, f"{found}\n{ours.mod.script()}\n{theirs.mod.script()}"
 
 
-def test_a_trace_of_tvm_in_json_replays_here() -> None:
-    _, theirs = both(MATMUL, decomposed)
+@pytest.mark.parametrize("act", [decomposed, tensorized, tensorized_loop], ids=lambda act: act.__name__)
+def test_a_trace_of_tvm_in_json_replays_here(act: Callable[[Any], None]) -> None:
+    _, theirs = both(MATMUL, act)
     ours = Schedule(from_source(MATMUL))
     Trace.apply_json_to_schedule(json.loads(json.dumps(theirs.trace.as_json(), default=lambda imm: imm.value)), ours)
     assert difference(ours, theirs) is None

@@ -247,7 +247,7 @@ CASES: list[Case] = [
     ("transform_block_layout.P2", "holds more than", one_loop, lambda s: s.transform_block_layout("C", lambda i: [i])),
     ("transform_block_layout.P2", "one loop variable each", chain,
      lambda s: (s.split(s.get_loops("B")[0], [2, 7]), s.transform_block_layout("B", lambda i, j: [j, i]))),
-    ("transform_block_layout.P3", "parallel or annotated", parallel,
+    ("transform_block_layout.P3", "is parallel, annotated", parallel,
      lambda s: s.transform_block_layout("C", lambda i, j: [j, i])),
     ("transform_block_layout.P3", "condition on reduce", unit,
      lambda s: s.transform_block_layout("C", lambda i: [7 - i])),

@@ -72,6 +72,16 @@ def staged(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
 
 
 @T.prim_func
+def alternating(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8,), "float32")):
+    for i, j in T.grid(8, 8):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SR", [i, j])
+            with T.init():
+                B[vi] = T.float32(0)
+            B[vi] = A[vi, vj] - B[vi]
+
+
+@T.prim_func
 def summed(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8,), "float32")):
     for i, j in T.grid(8, 8):
         with T.block("B"):
@@ -172,6 +182,7 @@ CASES: dict[str, Any] = {
     "reorder.P4": on(ordered, "B", lambda s, i, j: s.reorder(j, i)),
     "reorder.P5": on(updated, "B", lambda s, i, j: s.reorder(j, i)),
     "reorder.P7": on(summed, "B", lambda s, i, j: s.reorder(*reversed(s.split(s.fuse(i, j), [None, 4])))),
+    "reorder.P8": on(alternating, "B", lambda s, i, j: s.reorder(*reversed(s.split(j, [None, 4])))),
     "parallel.P2": on(ordered, "B", lambda s, i, j: s.parallel(j)),
     "parallel.P3": on(matmul, "C", lambda s, i, j, k: s.parallel(k)),
     "parallel.P4": on(repeated, "B", lambda s, i, j: s.parallel(j)),

@@ -147,8 +147,13 @@ def test_symbolic_shapes_move() -> None:
     sch.transform_layout("B", "B", lambda i, j: (j, i))
     assert block_of(sch, "B") == "B[vj, vi] = A[vi, vj] + T.float32(1.0)"
     assert check_equivalent(symbolic, sch.mod["main"]).status == "TESTED"
+    sch.transform_block_layout("C", lambda i, j: (j % 2, i, j // 2))
+    assert block_of(sch, "C") == "C[v1, v2 * T.int64(2) + v0] = B[v2 * T.int64(2) + v0, v1]"
+    assert check_equivalent(symbolic, sch.mod["main"]).status == "TESTED"
+    sch.transform_layout("B", "A", lambda i, j: (j // 2, i, j % 2))
+    assert block_of(sch, "B") == "B[vj, vi] = A[vj // T.int64(2), vi, vj % T.int64(2)] + T.float32(1.0)"
     with pytest.raises(ScheduleError, match="no known bound"):
-        sch.transform_layout("B", "A", lambda i, j: (i // 4, j, i % 4), pad_value=0.0)
+        sch.transform_layout("C", "C", lambda i, j: (i // 4, j, i % 4), pad_value=0.0)
 
 
 @pytest.mark.parametrize("pad_value", [None, 0, 2.5])
