@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mlcref.arith import IndexMap, expr_key, simplify
+from mlcref.arith import IndexMap, expr_key, linear, simplify
 from mlcref.errors import MlcrefError
 from mlcref.ir import (
     BlockRealize, Const, Expr, For, IterVar, PrimFunc, Range, Stmt, Token, Var, cast, const, constant, index, replace,
@@ -15,10 +15,12 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.schedule.accesses import simplify_accesses
 from mlcref.schedule.dataflow import check_scope
+from mlcref.schedule.draws import wild
 from mlcref.schedule.find import block_of, loops_above, starts_at_zero
 from mlcref.schedule.loop import plain_loop
 from mlcref.schedule.maps import as_index_map, draw_map, index_type
 from mlcref.schedule.nest import iterator_ranges
+from mlcref.schedule.reducers import order_free
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
 
 NAME = "transform_block_layout"
@@ -74,8 +76,38 @@ def plan_transform_block_layout(func: PrimFunc, block: Token, index_map: Any) ->
     kinds = [_iter_type(func, realize, mapped, value) for value in mapped.final_indices]
     new = tuple([IterVar(Var(f"v{n}", dtype), Range(const(0, dtype), cast(dtype, extent)), kind)
                  for n, (extent, kind) in enumerate(zip(shape, kinds, strict=True))])  # fmt: skip
+    _check_order(func, realize, loops, mapped, new)
     axes = tuple([Var(f"ax{n}", dtype) for n in range(len(new))])
     return BlockLayoutFacts(realize, tuple(loops), new, axes, back)
+
+
+def _check_order(
+    func: PrimFunc, realize: BlockRealize, loops: Sequence[For], mapped: IndexMap, new: Sequence[IterVar]
+) -> None:
+    """Operands of a reduction come in another order only where that does not matter (P6): otherwise the number of an
+    operand, counted by the new loops, must be what it was by the old ones."""
+    items, values = realize.block.iter_vars, list(realize.iter_values)
+    old = [(mapped.initial_indices[k], items[k].dom.extent) for loop in loops
+           for k, value in enumerate(values) if value is loop.loop_var and items[k].iter_type != "spatial"]  # fmt: skip
+    own = [(value, item.dom.extent) for value, item in zip(mapped.final_indices, new, strict=True)
+           if item.iter_type != "spatial"]  # fmt: skip
+    if not old or order_free(realize.block.body):
+        return
+    domain = {var: item.dom.extent for var, item in zip(mapped.initial_indices, items, strict=True)}
+    known = {var: int(n) if isinstance(n, Const) else n for var, n in domain.items()}
+    before, after = (linear(simplify(_count(digits), known), {}) for digits in (old, own))
+    if (before - after).number() != 0:
+        what = f"the operands of block {realize.block.name} would come in another order"
+        marks = [(realize, "not known to be commutative")]
+        refuse(func, f"{NAME}.P6", what, marks, "register its reducer, or keep the order of its reduction")
+
+
+def _count(digits: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """The number with these digits, each with its base."""
+    total, _ = digits[0]
+    for digit, base in digits[1:]:
+        total = total * base + digit
+    return total
 
 
 def _own_loops(func: PrimFunc, realize: BlockRealize) -> list[For]:
@@ -162,6 +194,9 @@ def draw_transform_block_layout(pick: Pick, func: PrimFunc) -> dict[str, Any] | 
     sites = [(token, r.block.iter_vars) for token, r in index(func).blocks.items() if r.block.iter_vars]
     if not sites:
         return None
+    if not wild(pick):
+        blocks = index(func).blocks
+        sites = [site for site in sites if all(isinstance(v, Var) for v in blocks[site[0]].iter_values)] or sites
     token, items = pick(sites)
     extents = [int(item.dom.extent.value) if isinstance(item.dom.extent, Const) else None for item in items]
     return {"block": token, "index_map": draw_map(pick, len(items), extents)}
@@ -176,13 +211,14 @@ TRANSFORM_BLOCK_LAYOUT = register(
             "P3": "the loops are plain and run over the domains of the iterators; conditions are on spatial ones",
             "P4": "the map is one to one from the domains of the iterators onto a box",
             "P5": "each new iterator is made of spatial or of reduce iterators alone",
+            "P6": "the operands of a reduction keep their order unless it is commutative",
         },
         plan_transform_block_layout,
         build_transform_block_layout,
         draw_transform_block_layout,
         consume_transform_block_layout,
         attributes=("index_map",),
-        forceable=frozenset({"P5"}),
+        forceable=frozenset({"P5", "P6"}),
         recorded=recorded_block_layout,
     )
 )

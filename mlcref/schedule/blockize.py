@@ -12,7 +12,7 @@ from mlcref.arith import (
 )  # fmt: skip
 from mlcref.ir import (
     BlockRealize, BufferRegion, Const, Expr, For, IterVar, PrimFunc, Range, Stmt, Token, Var, buffers_used, const,
-    fresh, index, make_block, replace, replace_at, seq, substitute, unique_name, variables,
+    index, make_block, replace, replace_at, seq, substitute, unique_name, variables,
 )  # fmt: skip
 from mlcref.schedule.dataflow import check_scope
 from mlcref.schedule.dependence import is_private, separated
@@ -434,7 +434,7 @@ def _init(func: PrimFunc, part: Part, items: Sequence[IterVar]) -> Stmt:
     loop_vars: dict[Var, Expr] = {loop.loop_var: Var(loop.loop_var.name, loop.loop_var.type) for loop in loops}
     own = {digit.item: _iterator(digit, "i_init", digit.extent) for digit in spatial}
     values = _values(part, items, {**{d.item: d.item.var for d in part.digits}, **{i: m.var for i, m in own.items()}})
-    body = substitute(fresh(block.init), values)
+    body = substitute(block.init, values)  # moved, not copied: the handles in it stay
     ranges = {**iterator_ranges(items), **iterator_ranges(own.values())}
     reads, writes = access_regions(body, None, ranges)
     made = make_block(_name(func, f"{block.name}_init"), body, iter_vars=tuple(own.values()), reads=reads,

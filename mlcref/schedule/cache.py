@@ -13,11 +13,13 @@ from typing import Any
 
 from mlcref.arith import Span, linear
 from mlcref.ir import (
+    Block,
     BlockRealize,
     Buffer,
     BufferLoad,
     BufferRegion,
     BufferStore,
+    Const,
     IterVar,
     PrimFunc,
     Range,
@@ -35,12 +37,16 @@ from mlcref.ir import (
     replace_buffers,
     seq,
     unique_name,
+    variables,
+    walk,
 )
-from mlcref.schedule.dataflow import check_races, check_scope, uses_of
-from mlcref.schedule.dependence import reduce_loops
+from mlcref.schedule.dataflow import check_races, check_scope, keeps_contents, uses_of
+from mlcref.schedule.dependence import PRIVATE_TO, reduce_loops
+from mlcref.schedule.draws import draw_cached
 from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
-from mlcref.schedule.nest import Spans, contains, iterator_domain, needed, needed_by_all, nest, ranges_at, written
+from mlcref.schedule.nest import Spans, contains, in_bounds, iterator_domain, needed, needed_by_all, nest, ranges_at
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
+from mlcref.schedule.written import disjoint, written
 
 SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
 """First parts of the names of storage scopes."""
@@ -191,13 +197,23 @@ def plan_cache_read(
     buffer = _region(func, name, realize, read_buffer_index, "read").buffer
     cache = _cache_buffer(func, name, buffer, storage_scope)
     consumers = _consumers(func, name, scope, buffer, consumer_blocks)
-    writer = _only_writer(func, scope, buffer, consumers)
+    found = _writers_before(func, scope, buffer, consumers)
+    writer = found[0] if found else None
+    sites = {_site(func, scope, each, _first(func, consumers)) for each in found}
     if writer is None:
         beside, after = children_of(scope.block.body)[0], False
-        spans = _read_in_scope(func, scope, buffer, consumers)
+        spans = _read_in_scope(func, scope, buffer)
+    elif len(found) > 1 and len(sites) == 1 and not loops_above(func, next(iter(sites))[0]):
+        (beside, after), uses = next(iter(sites)), uses_of(consumers, buffer)  # all of them are done before the copy
+        spans = [in_bounds(w, n) for w, n in zip(needed_by_all(func, uses, ()), buffer.shape, strict=True)]
     else:
+        if len(found) > 1:
+            names = " and ".join(b.block.name for b in found)
+            refuse(func, "cache_read.P5", f"{buffer.name} is written by {names}", [(b, "writes it") for b in found])
         beside, after = _site(func, scope, writer, _first(func, consumers))
         spans = _written_there(func, name, scope, writer, buffer, beside, f"{name}.P6")
+        spans = _with_what_is_read(func, scope, writer, buffer, consumers, beside, spans)
+    _check_kernel(func, f"{name}.P6", scope, cache)
     copy, token = _copy(func, buffer, cache, spans, beside)
     users = tuple([b.block.token for b in consumers])
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
@@ -205,35 +221,76 @@ def plan_cache_read(
     return facts
 
 
-def _only_writer(
+def _writers_before(
     func: PrimFunc, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
-) -> BlockRealize | None:
-    """The one writer of the buffer in the scope, before all who shall read the copy (P4, P5)."""
+) -> list[BlockRealize]:
+    """The writers of the buffer in the scope, before all who shall read the copy (P4, P5)."""
     order, inside = index(func).order, body_blocks(scope)
     found = writers(child_blocks(scope), buffer)
-    if len(found) > 1:
-        names = " and ".join(b.block.name for b in found)
-        refuse(func, "cache_read.P5", f"{buffer.name} is written by {names}", [(b, "writes it") for b in found])
     for consumer in consumers:
         marks = [(consumer, f"reads {buffer.name}"), *((b, "writes it") for b in found)]
+        if consumer in found and len(found) > 1:
+            what = f"{buffer.name} is written by {' and '.join(b.block.name for b in found)}"
+            refuse(func, "cache_read.P5", what, marks)
         if consumer not in inside or consumer in found:
             what = f"block {consumer.block.name} also writes {buffer.name}, or is in an init"
             refuse(func, "cache_read.P4", what, marks)
-        if found and order[found[0]] > order[consumer]:
+        if any(order[each] > order[consumer] for each in found):
             what = f"block {consumer.block.name} reads {buffer.name} before it is written"
             refuse(func, "cache_read.P5", what, marks)
-    return found[0] if found else None
+    return found
 
 
-def _read_in_scope(func: PrimFunc, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]) -> Spans:
-    """What the scope declares to read, when that is all that the consumers read; else the whole buffer."""
-    uses = [(b, region) for b in consumers for region in b.block.reads if region.buffer is buffer]
-    ranges = ranges_at(func, children_of(scope.block.body)[0])
+def _with_what_is_read(
+    func: PrimFunc,
+    scope: BlockRealize,
+    writer: BlockRealize,
+    buffer: Buffer,
+    consumers: Sequence[BlockRealize],
+    beside: Stmt,
+    spans: Spans,
+) -> Spans:
+    """What to copy of a buffer that holds more than the writer writes now: what is read, where no loops are around the
+    copy; else nothing but what is written may be read (P6)."""
+    around = {loop.loop_var for loop in loops_above(func, beside)}
+    blocks = child_blocks(scope)
+    if buffer in scope.block.alloc_buffers and not keeps_contents(buffer, blocks, around):
+        return spans
+    uses = uses_of(consumers, buffer)
+    for consumer, region in uses:
+        shared = around & {loop.loop_var for loop in loops_above(func, consumer)}
+        read = zip(needed(func, consumer, region, shared), buffer.shape, strict=True)
+        wanted, made = [in_bounds(w, n) for w, n in read], written(func, writer, shared, buffer)
+        ranges = ranges_at(func, consumer)
+        if made is None or not all(contains(m, w, ranges) for m, w in zip(made, wanted, strict=True)):
+            if not around:
+                read = zip(needed_by_all(func, uses, ()), buffer.shape, strict=True)
+                return [in_bounds(w, n) for w, n in read]
+            what = f"block {consumer.block.name} may read more of {buffer.name} than is written before the copy"
+            refuse(func, "cache_read.P6", what, [(consumer, "reads it"), (writer, "writes it")])
+    return spans
+
+
+def _check_kernel(func: PrimFunc, rule: str, scope: BlockRealize, cache: Buffer) -> None:
+    """Threads outside of the scope have copies of the cache of their own (P6)."""
+    kind = cache.scope.partition(".")[0]
+    for loop in index(func).above(scope):
+        tag = getattr(loop, "thread", None) or "vthread"
+        apart = "vthread" in tag or tag.startswith(PRIVATE_TO.get(kind, ()))
+        if not apart and not (kind == "shared" and tag.startswith("threadIdx")):
+            what = f"{cache.name} of scope {cache.scope!r} would be one for all threads of {tag}"
+            refuse(func, rule, what, [(loop, "their loop"), (scope, "in this block")])
+
+
+def _read_in_scope(func: PrimFunc, scope: BlockRealize, buffer: Buffer) -> Spans:
+    """What the scope declares to read, which is all that the consumers do read; without that the whole buffer (P6)."""
     for region in scope.block.reads:
         if region.buffer is buffer:
             spans = [_as_span(dimension) for dimension in region.region]
-            wanted = needed_by_all(func, uses, ())
-            return [s if contains(s, w, ranges) else None for s, w in zip(spans, wanted, strict=True)]
+            if any(span is not None and span.extent < 1 for span in spans):
+                what = f"block {scope.block.name} reads nothing of {buffer.name}"
+                refuse(func, "cache_read.P6", what, [(scope, "reads none of it")])
+            return spans
     return [None] * len(buffer.shape)
 
 
@@ -249,20 +306,35 @@ def _written_there(
     and nobody else can have written the buffer."""
     around = {loop.loop_var for loop in loops_above(func, beside)}
     region = next(r for r in writer.block.writes if r.buffer is buffer)
-    spans = written(func, writer, around) if len(writer.block.writes) == 1 else None
-    if spans is not None and all(_inside(writer, region, d, span) for d, span in enumerate(spans)):
+    spans = written(func, writer, around, buffer)
+    if name == "cache_write" and buffer not in scope.block.alloc_buffers and _may_not_run(writer):
+        what = f"block {writer.block.name} may not run at all, and {buffer.name} then keeps what it held"
+        refuse(func, rule, what, [(writer, f"writes {buffer.name}")])
+    if spans is not None and (
+        not writer.predicate or all(_inside(writer, region, d, span) for d, span in enumerate(spans))
+    ):
         return spans
-    if around or (name == "cache_write" and buffer not in scope.block.alloc_buffers):
+    alone = len(writers(child_blocks(scope), buffer)) == 1
+    if around or (name == "cache_write" and not (alone and buffer in scope.block.alloc_buffers)):
         what = f"what block {writer.block.name} writes before the copy is no known box of {buffer.name}"
         refuse(func, rule, what, [(writer, f"writes {buffer.name}")])
     return needed(func, writer, region, ())
+
+
+def _may_not_run(writer: BlockRealize) -> bool:
+    """Has a block of it an iterator with a symbolic, perhaps empty domain that is no part of what is written?"""
+    for block in (node for node in walk(writer) if isinstance(node, Block)):
+        used = {var for region in block.writes for dimension in region.region for var in variables(dimension.min)}
+        if any(not isinstance(item.dom.extent, Const) and item.var not in used for item in block.iter_vars):
+            return True
+    return False
 
 
 def _inside(writer: BlockRealize, region: BufferRegion, d: int, span: Span | None) -> bool:
     """Does the span end where the writer's domain ends? It may stick out of the domain; the copy is cut at the buffer's
     end, so the two must be one."""
     form, extent = linear(region.region[d].min, {}), region.buffer.shape[d]
-    if span is None or not form.terms:
+    if span is None or form.variables().isdisjoint(item.var for item in writer.block.iter_vars):
         return True
     for item in writer.block.iter_vars:
         factor = form.terms.get(item.var)
@@ -272,7 +344,8 @@ def _inside(writer: BlockRealize, region: BufferRegion, d: int, span: Span | Non
             whole = linear(extent, {}).number()
             if width is None or whole is None:
                 return False
-            first, last = form.constant, factor * domain.hi + form.constant + width - 1
+            ends = form.constant, factor * domain.hi + form.constant
+            first, last = min(ends), max(ends) + width - 1
             return (first, last) == (0, whole - 1) or (not span.base.terms and first <= span.lo and span.hi <= last)
     return False
 
@@ -320,6 +393,7 @@ def plan_cache_write(
     _check_finished(func, realize, beside)
     spans = _written_there(func, name, scope, realize, buffer, beside, f"{name}.P6")
     _check_covered(func, realize, scope, buffer, consumers)
+    _check_kernel(func, f"{name}.P6", scope, cache)
     copy, token = _copy(func, cache, buffer, spans, beside)
     users = (realize.block.token, *(b.block.token for b in consumers))
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
@@ -328,12 +402,13 @@ def plan_cache_write(
 
 
 def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer) -> list[BlockRealize]:
-    """The other blocks that read the buffer, all of them after the block, which is its only writer (P4, P5)."""
+    """The other blocks that read the buffer, all of them after the block; others write other elements (P4, P5)."""
     order, name = index(func).order, realize.block.name
     others = [b for b in writers(child_blocks(scope), buffer) if b is not realize]
-    if others:
-        what = f"blocks {name} and {others[0].block.name} both write {buffer.name}"
-        refuse(func, "cache_write.P5", what, [(realize, "writes it"), (others[0], "writes it too")])
+    for other in others:
+        if not disjoint(_box(func, realize, buffer), _box(func, other, buffer)):
+            what = f"blocks {name} and {other.block.name} both write {buffer.name}"
+            refuse(func, "cache_write.P5", what, [(realize, "writes it"), (other, "writes it too")])
     reads_itself = any(r.buffer is buffer for r in realize.block.reads)
     if reads_itself or (any(i.iter_type == "reduce" for i in realize.block.iter_vars) and not is_reduction(realize)):
         what = f"block {name} reads what {buffer.name} held before"
@@ -344,6 +419,12 @@ def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, b
             what = f"block {reader.block.name} reads {buffer.name} before block {name} writes it"
             refuse(func, "cache_write.P4", what, [(reader, "reads it"), (realize, "writes it")])
     return readers
+
+
+def _box(func: PrimFunc, realize: BlockRealize, buffer: Buffer) -> Spans:
+    """A box around what the block writes."""
+    region = next(region for region in realize.block.writes if region.buffer is buffer)
+    return written(func, realize, (), buffer) or needed(func, realize, region, ())
 
 
 def _check_finished(func: PrimFunc, realize: BlockRealize, beside: Stmt) -> None:
@@ -358,9 +439,9 @@ def _check_covered(
     func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
 ) -> None:
     """Consumers of the cache read only what the block writes: the cache has nothing else (P8)."""
-    if buffer in scope.block.alloc_buffers:
+    if buffer in scope.block.alloc_buffers and len(writers(child_blocks(scope), buffer)) == 1:
         return
-    made = written(func, realize, ())
+    made = written(func, realize, (), buffer)
     for consumer, region in uses_of(consumers, buffer):
         wanted = needed(func, consumer, region, ())
         if made is None or not all(contains(m, w, {}) for m, w in zip(made, wanted, strict=True)):
@@ -368,29 +449,14 @@ def _check_covered(
             refuse(func, "cache_write.P7", what, [(consumer, "reads it"), (realize, "writes it")])
 
 
-def _draw(pick: Pick, func: PrimFunc, kind: str) -> dict[str, Any] | None:
-    """A block and one of its accesses."""
-    sites: list[tuple[Token, int]] = []
-    for token, realize in index(func).blocks.items():
-        regions = realize.block.reads if kind == "read" else realize.block.writes
-        if realize is not func.body:
-            sites += [(token, i) for i in range(len(regions))]
-    if not sites:
-        return None
-    token, position = pick(sites)
-    bound = any(loop.kind == "thread_binding" for loop in index(func).loops.values())
-    scopes = ["global", "local"] if bound else ["global", "local", "shared"]  # a shared copy is not yet in its threads
-    return {"block": token, f"{kind}_buffer_index": position, "storage_scope": pick(scopes)}
-
-
 def draw_cache_read(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     """A block and one of the buffers that it reads."""
-    return _draw(pick, func, "read")
+    return draw_cached(pick, func, "read")
 
 
 def draw_cache_write(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     """A block and one of the buffers that it writes."""
-    return _draw(pick, func, "write")
+    return draw_cached(pick, func, "write")
 
 
 _COMMON = {
@@ -405,7 +471,7 @@ CACHE_READ = register(
         {
             **_COMMON,
             "P4": "the consumers read the buffer, do not write it, and are in the body of the scope",
-            "P5": "the buffer has one writer in the scope at most, before the consumers",
+            "P5": "the writers of the buffer in the scope come before the consumers, several outside their loops",
         },
         plan_cache_read,
         build_cache,
@@ -421,7 +487,7 @@ CACHE_WRITE = register(
         {
             **_COMMON,
             "P4": "readers come after the block and after its reduction",
-            "P5": "the block is the only writer of the buffer, and does not read it",
+            "P5": "the block does not read the buffer, and no other block writes what it writes",
             "P7": "consumers of the cache read only what the block writes",
         },
         plan_cache_write,

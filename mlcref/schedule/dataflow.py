@@ -7,10 +7,10 @@ its output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from mlcref.arith import uses_any
+from mlcref.arith import expr_key, uses_any
 from mlcref.ir import (
     BlockRealize, Buffer, BufferRegion, BufferStore, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index,
 )  # fmt: skip
@@ -20,6 +20,7 @@ from mlcref.schedule.find import (
     blocks_below,
     body_blocks,
     child_blocks,
+    constant_extent,
     is_reduction,
     loops_above,
     readers,
@@ -65,27 +66,34 @@ def _stray(stmt: Stmt) -> Stmt | None:
     return next((found for part in stmt_children(stmt) if (found := _stray(part)) is not None), None)
 
 
-def check_movable(func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize) -> BufferRegion:
-    """The one output of a complete or reduction block; refuses any other block."""
+def check_movable(
+    func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize, *, several: bool = False
+) -> tuple[BufferRegion, ...]:
+    """The output of a complete or reduction block; refuses any other block. With ``several`` it may have more outputs,
+    if it writes the same elements of each (as a reduction of tuples does)."""
     block = realize.block
     marks = [(realize, "this block")]
     for item in block.iter_vars:
         if item.iter_type not in ("spatial", "reduce") or not starts_at_zero(item):
             what = f"{item.var.name} of block {block.name} is {item.iter_type} or does not start at 0"
             raise refusal(func, rule, what, [(item, "this iterator")])
-    if len(block.writes) != 1:
+    if len(block.writes) != 1 and not (several and block.writes):
         raise refusal(func, rule, f"block {block.name} writes {len(block.writes)} buffers, not one", marks)
-    output = block.writes[0]
-    if any(item.iter_type == "reduce" for item in block.iter_vars) and not is_reduction(realize):
-        what = f"block {block.name} updates {output.buffer.name} and has no init"
-        refuse(func, rule, what, marks, "before decompose_reduction, or with the block that is not reduced")
-    if any(region.buffer is output.buffer for region in block.reads):
-        refuse(func, rule, f"block {block.name} reads what it writes, {output.buffer.name}", marks)
-    for other in writers(child_blocks(scope), output.buffer):
-        if other is not realize:
-            what = f"blocks {block.name} and {other.block.name} both write {output.buffer.name}"
-            refuse(func, rule, what, [(realize, "writes it"), (other, "writes it too")])
-    return output
+    first = block.writes[0]
+    for output in block.writes:
+        if [expr_key(dimension) for dimension in output.region] != [expr_key(dimension) for dimension in first.region]:
+            both = f"{first.buffer.name} and {output.buffer.name}"
+            raise refusal(func, rule, f"block {block.name} writes different elements of {both}", marks)
+        if any(item.iter_type == "reduce" for item in block.iter_vars) and not is_reduction(realize):
+            what = f"block {block.name} updates {output.buffer.name} and has no init"
+            refuse(func, rule, what, marks, "before decompose_reduction, or with the block that is not reduced")
+        if any(region.buffer is output.buffer for region in block.reads):
+            refuse(func, rule, f"block {block.name} reads what it writes, {output.buffer.name}", marks)
+        for other in writers(child_blocks(scope), output.buffer):
+            if other is not realize:
+                what = f"blocks {block.name} and {other.block.name} both write {output.buffer.name}"
+                refuse(func, rule, what, [(realize, "writes it"), (other, "writes it too")])
+    return block.writes
 
 
 def input_writers(
@@ -105,11 +113,17 @@ def input_writers(
             if order[other] > order[realize]:
                 what = f"block {realize.block.name} reads {read} before block {other.block.name} writes it"
                 refuse(func, rule, what, marks)
-            if reduce_loops(other) & shared_loops(func, other, realize):
+            if going_on(func, other, shared_loops(func, other, realize)):
                 what = f"block {realize.block.name} reads {read} while the reduction of {other.block.name} goes on"
                 refuse(func, rule, what, marks)
             found.append((region, other))
     return found
+
+
+def going_on(func: PrimFunc, realize: BlockRealize, loops: Collection[Var]) -> bool:
+    """Does one of ``loops``, with more than one iteration, feed the reduction of the block?"""
+    where = index(func).loops
+    return any(constant_extent(where[var]) != 1 for var in reduce_loops(realize) & set(loops))
 
 
 def uses_of(blocks: Sequence[BlockRealize], buffer: Buffer) -> list[tuple[BlockRealize, BufferRegion]]:
@@ -190,12 +204,17 @@ def _races(func: PrimFunc, loop: For) -> Iterator[str]:
         for conflict in carried_conflicts(func, [loop]):
             yield conflict.text
     for realize in blocks_below(loop):
-        if lock_step and stores_the_same(realize):
+        if lock_step and (stores_the_same(realize) or _reduce_together(realize, loop)):
             continue
         for region in realize.block.writes:
             if not is_private(func, loop, region.buffer) and not separated(func, [loop], [(realize, region)]):
                 name = loop.loop_var.name
                 yield f"iterations of {name} would all write {region.buffer.name} in block {realize.block.name}"
+
+
+def _reduce_together(realize: BlockRealize, loop: For) -> bool:
+    """Do the threads of ``loop`` reduce together, each a part of what the block reduces?"""
+    return realize.block.init is not None and loop.loop_var in reduce_loops(realize)
 
 
 def stores_the_same(realize: BlockRealize) -> bool:

@@ -66,6 +66,8 @@ def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
     scope = scope_of(func, loop)
     if buffer not in scope.block.alloc_buffers or not _copied(buffer, loop.thread):
         return False
+    if any(isinstance(up, For) and not _copied(buffer, up.thread) for up in index(func).above(loop)):
+        return False  # in a kernel its memory is allocated above the threads that share it
     inside = set(blocks_below(loop))
     users = [b for b in child_blocks(scope) if any(r.buffer is buffer for r in (*b.block.reads, *b.block.writes))]
     around = {outer.loop_var for outer in [*loops_above(func, loop), loop]}

@@ -47,7 +47,8 @@ from mlcref.schedule.dataflow import (
     uses_of,
 )
 from mlcref.schedule.dependence import reduce_loops
-from mlcref.schedule.find import block_of, body_blocks, child_blocks, scope_of
+from mlcref.schedule.draws import draw_inline
+from mlcref.schedule.find import block_of, body_blocks, child_blocks
 from mlcref.schedule.nest import (
     always_defined,
     contains,
@@ -182,7 +183,7 @@ def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     name = "compute_inline"
     realize = block_of(func, block)
     scope = check_scope(func, f"{name}.P1", realize)
-    output = check_movable(func, f"{name}.P2", realize, scope)
+    (output,) = check_movable(func, f"{name}.P2", realize, scope)
     store = _the_store(func, f"{name}.P2", realize)
     buffer, marks = store.buffer, [(realize, "to be inlined")]
     if buffer not in scope.block.alloc_buffers:
@@ -390,28 +391,14 @@ def _merged(
 # ---- records
 
 
-def _draw(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | None:
-    """A block that is one store, with another block to merge it into."""
-    sites: list[Token] = []
-    for token, realize in index(func).blocks.items():
-        if realize is func.body or not isinstance(realize.block.body, BufferStore) or realize.block.init is not None:
-            continue
-        own = {r.buffer for r in (realize.block.reads if reverse else realize.block.writes)}
-        for other in child_blocks(scope_of(func, realize)):
-            theirs = {r.buffer for r in (other.block.writes if reverse else other.block.reads)}
-            if other is not realize and own & theirs:
-                sites.append(token)
-    return {"block": pick(sites)} if sites else None
-
-
 def draw_compute_inline(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     """A block that another one reads from."""
-    return _draw(pick, func, reverse=False)
+    return draw_inline(pick, func, reverse=False)
 
 
 def draw_reverse_compute_inline(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     """A block that reads from another one."""
-    return _draw(pick, func, reverse=True)
+    return draw_inline(pick, func, reverse=True)
 
 
 def consume_block(func: PrimFunc, block: Token) -> set[Handle]:

@@ -190,7 +190,7 @@ def _concurrent(
     loop = loop_of(func, var)
     if loop.kind == "thread_binding" and name != "bind":
         raise refusal(func, f"{name}.P1", f"loop {var.name} is bound to {loop.thread}", [(loop, f"to be {kind}")])
-    if thread is None and constant_extent(loop) == 1:  # one iteration has nothing to conflict with
+    if constant_extent(loop) == 1:  # one iteration has nothing to conflict with
         return KindFacts(loop, kind, thread)
     for realize in blocks_below(loop):
         _check_iterators(func, loop, realize, name, kind, reduce_allowed)
@@ -240,9 +240,9 @@ def _check_instances(
 def _tells_iterations_apart(func: PrimFunc, loop: For, realize: BlockRealize) -> bool:
     """Do the bindings differ in different iterations of ``loop``, whatever the loops outside it stand at?"""
     domain = domain_at(func, realize)
-    if domain.get(loop.loop_var) == 1:
+    units = {var: const(0, var.type) for var, extent in domain.items() if isinstance(extent, int) and extent == 1}
+    if loop.loop_var in units:
         return True
-    units = {var: const(0, var.type) for var, extent in domain.items() if extent == 1}
     inside = {other.loop_var for other in loops_above(func, realize)}
     inside -= {other.loop_var for other in loops_above(func, loop)}
     forms = [linear(substitute(value, units), {}) for value in realize.iter_values]
@@ -265,11 +265,10 @@ def draw_kind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
 def draw_bind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     """Any loop and a thread axis."""
     loop = draw_loop(pick, func)
-    return (
-        None
-        if loop is None
-        else {"loop": loop.loop_var, "thread_axis": pick(["blockIdx.x", "threadIdx.x", "vthread.x"])}
-    )
+    if loop is None:
+        return None
+    seldom = pick(["blockIdx.y", "threadIdx.y", "vthread"])
+    return {"loop": loop.loop_var, "thread_axis": pick(["blockIdx.x", "threadIdx.x", "vthread.x", seldom])}
 
 
 _CONCURRENT = (

@@ -11,6 +11,7 @@ from mlcref.arith import affine, simplify
 from mlcref.ir import BlockRealize, Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
 from mlcref.ir import variables as used_variables
 from mlcref.schedule.dependence import carried_conflict, reduce_loops, spatial_loops
+from mlcref.schedule.draws import any_loops, nests, shuffled, wild
 from mlcref.schedule.find import (
     blocks_below,
     chain,
@@ -142,13 +143,21 @@ def _is_one(size: Expr) -> bool:
 
 
 def draw_split(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """A loop and two or three factors, one inferred."""
+    """A loop and two to four factors, one of them inferred; sometimes all are given, now and then too small ones."""
     loop = draw_loop(pick, func)
     if loop is None:
         return None
-    factors: list[int | None] = [pick([1, 2, 3, 4]) for _ in range(pick([1, 2]))]
-    factors.insert(pick(range(len(factors) + 1)), None)
-    return {"loop": loop.loop_var, "factors": factors}
+    arguments: dict[str, Any] = {"loop": loop.loop_var, "preserve_unit_iters": pick([True, True, True, False])}
+    extent = constant_extent(loop)
+    if extent is not None and wild(pick):
+        inner, middle = pick([1, 2, 3, 4]), pick([1, 1, 2])
+        outer = max(1, -(-extent // (inner * middle)) + pick([0, 0, 1, -1]))
+        factors = [outer, middle, inner] if middle > 1 else [outer, inner]
+        exact = outer * middle * inner == extent
+        return {**arguments, "factors": factors, "disable_predication": exact and pick([False, True])}
+    inferred: list[int | None] = [pick([1, 2, 3, 4]) for _ in range(pick([1, 1, 2, 2, 3]))]
+    inferred.insert(pick(range(len(inferred) + 1)), None)
+    return {**arguments, "factors": inferred}
 
 
 def consume_loop(func: PrimFunc, loop: Var, **_: Any) -> set[Handle]:
@@ -236,12 +245,13 @@ def build_fuse(func: PrimFunc, facts: FuseFacts) -> Result:
 
 
 def draw_fuse(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """Two loops, one directly in the other where there are such."""
-    nested = [loop for loop in index(func).loops.values() if isinstance(loop.body, For)]
-    if not nested:
+    """Two or three loops, each directly in the one before; sometimes any loops."""
+    found = nests(func)
+    if not found:
         return None
-    outer = pick(nested)
-    return {"loops": [outer.loop_var, outer.body.loop_var]}
+    path = pick(found)
+    loops = any_loops(pick, func) if wild(pick) else [loop.loop_var for loop in path[: pick([2, 2, 3])]]
+    return {"loops": loops, "preserve_unit_iters": pick([True, True, True, False])}
 
 
 def consume_loops(func: PrimFunc, loops: list[Var], **_: Any) -> set[Handle]:
@@ -359,15 +369,17 @@ def build_reorder(func: PrimFunc, facts: ReorderFacts) -> Result:
 
 
 def draw_reorder(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """Two loops of a nest, swapped."""
-    nested = [loop for loop in index(func).loops.values() if isinstance(loop.body, For)]
-    if not nested:
+    """Some loops of a nest, in any order; sometimes any loops."""
+    found = nests(func)
+    if not found:
         return None
-    outer = pick(nested)
-    inner = outer.body
-    if isinstance(inner.body, For) and pick([False, True]):
-        inner = inner.body
-    return {"loops": [inner.loop_var, outer.loop_var]}
+    path = pick(found)
+    if wild(pick):
+        return {"loops": any_loops(pick, func)}
+    if pick([True, False]):
+        inner = pick(path[1:])
+        return {"loops": [inner.loop_var, path[0].loop_var]}
+    return {"loops": shuffled(pick, [loop.loop_var for loop in path])[: pick([2, 3, 4])]}
 
 
 SPLIT = register(

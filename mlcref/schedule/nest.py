@@ -3,7 +3,8 @@ common.
 
 * :func:`needed`: which part of a buffer a block uses while some of its loops run;
 * :func:`solve`: which iterator values of a block touch a part of a buffer;
-* :func:`executed`, :func:`written`: exactly which values the iterators take, which elements are written;
+* :func:`executed`: exactly which values the iterators take (:mod:`~mlcref.schedule.written`: which elements are
+  written);
 * :func:`carried`: what of a predicate must stay when the loops change;
 * :func:`nest`: loops ``ax0 …`` that run through given spans of the iterators, guarded where they stick out.
 """
@@ -11,6 +12,7 @@ common.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from mlcref.arith import (
     Linear,
@@ -39,7 +41,6 @@ from mlcref.ir import (
     Add,
     BlockRealize,
     BufferRegion,
-    BufferStore,
     Cast,
     Const,
     Div,
@@ -157,7 +158,7 @@ def _solve(form: Linear, factor: int, width: int, span: Span) -> Span | None:
     return Span(base, -(-lo // factor), (span.hi - form.constant) // factor)
 
 
-# ---- what exactly is executed and written
+# ---- what exactly is executed
 
 
 def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], predicate: Sequence[Expr]) -> Spans | None:
@@ -167,6 +168,8 @@ def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], pred
     """
     ranges = ranges_at(func, realize)
     inner = {loop.loop_var for loop in loops_above(func, realize)} - set(outer)
+    realize, predicate = _from_zero(realize, predicate, inner, ranges)
+    predicate = [conjunct for conjunct in predicate if not _shortens(conjunct, inner, ranges)]
     forms = [linear(value, ranges) for value in realize.iter_values]
     clips = {id(c) for c in predicate if _clips_a_domain(c, realize, ranges)}
     conditions = [c for c in predicate if id(c) not in clips or variables(c) <= inner]
@@ -181,13 +184,49 @@ def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], pred
     spans: Spans = []
     for form, part, row, item in zip(forms, parts, rows, realize.block.iter_vars, strict=True):
         size, span = tile(row), relax_form(part, inner, ranges)
-        if size is not None and span is not None:
-            spans.append(Span(form - part, span.lo, span.lo + size - 1))
+        falls = {digit.scale < 0 for digit in row if digit.extent != 1}
+        if size is not None and span is not None and (len(falls) < 2 or not conditions):
+            low = span.hi - size + 1 if falls == {True} else span.lo  # conditions cut off the last iterations
+            spans.append(Span(form - part, low, low + size - 1))
         elif _whole(form, item, ranges):
             spans.append(None)
         else:
             return None
     return spans
+
+
+def _from_zero(
+    realize: BlockRealize, predicate: Sequence[Expr], inner: set[Var], ranges: Ranges
+) -> tuple[BlockRealize, Sequence[Expr]]:
+    """Values and predicate with the loops ``inner`` that start elsewhere counted from 0, as ``ranges`` then says too.
+    """
+    starts: dict[Var, Expr] = {}
+    for var in inner:
+        known = ranges[var]
+        if isinstance(known, tuple) and known[0] is not None and known[1] is not None:
+            starts[var] = Add(var, const(known[0], var.type))
+            ranges[var] = known[1] - known[0] + 1
+    if not starts:
+        return realize, predicate
+    values = tuple([substitute(value, starts) for value in realize.iter_values])
+    return replace(realize, iter_values=values), [substitute(conjunct, starts) for conjunct in predicate]
+
+
+def _shortens(conjunct: Expr, inner: set[Var], ranges: Ranges) -> bool:
+    """Does the conjunct only end a loop of ``inner`` earlier? ``ranges`` then says so."""
+    form = _below_zero(conjunct, {})
+    var = form and _atom_of(form)
+    known = ranges.get(var) if isinstance(var, Var) and var in inner else None
+    if form is None or not isinstance(var, Var) or not isinstance(known, int) or form.constant > -1:
+        return False
+    ranges[var] = min(known, -form.constant)
+    return True
+
+
+def _atom_of(form: Linear) -> Any:
+    """The atom of a form that is one atom plus a number; None for other forms."""
+    ((atom, factor),) = form.terms.items() if len(form.terms) == 1 else ((None, 1),)
+    return atom if factor == 1 else None
 
 
 def _whole(form: Linear, item: IterVar, ranges: Ranges) -> bool:
@@ -264,62 +303,12 @@ def contains(outer: Span | None, inner: Span | None, ranges: Ranges) -> bool:
     return low is not None and low >= 0 and high is not None and high >= 0
 
 
-def written(func: PrimFunc, realize: BlockRealize, outer: Collection[Var]) -> Spans | None:
-    """Exactly the elements of its one output that the block writes while all loops but ``outer`` run, as a box; None
-    when that is not known. It may stick out where a predicate keeps the block inside its domains.
-    """
-    spans = executed(func, realize, outer, realize.predicate)
-    own = _written_by_instance(func, realize)
-    if spans is None or own is None:
-        return None
-    by_var = {item.var: span for item, span in zip(realize.block.iter_vars, spans, strict=True)}
-    result: Spans = []
-    used: set[Var] = set()
-    for span in own:
-        composed = _compose(span, by_var, used)
-        if composed is None:
-            return None
-        result.append(composed[0])
-    return result
-
-
-def _written_by_instance(func: PrimFunc, realize: BlockRealize) -> list[Span] | None:
-    """What one instance of a block writes, over its iterators: one element, or what the one block in it writes."""
-    body, init = realize.block.body, realize.block.init
-    if realize.block.match_buffers:  # its stores are to other names, in other coordinates
-        return None
-    if isinstance(body, BufferStore):
-        if init is not None and not isinstance(init, BufferStore):
-            return None
-        return [Span(linear(i, iterator_ranges(realize.block.iter_vars)), 0, 0) for i in body.indices]
-    while isinstance(body, For):
-        body = body.body
-    if not isinstance(body, BlockRealize):
-        return None
-    spans = written(func, body, ())
-    if spans is None or body.predicate:
-        return None
-    known = [span for span in spans if span is not None]
-    return known if len(known) == len(spans) else None
-
-
-def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> tuple[Span | None] | None:
-    """The elements of ``span`` while its one iterator in ``values`` takes them, in a tuple, since None stands for all.
-    """
-    moving = span.base.only(lambda atom: not Linear({atom: 1}).variables().isdisjoint(values))
-    rest = span.base - moving
-    if not moving.terms:
-        return (span,)
-    atom, factor = next(iter(moving.terms.items()))
-    if len(moving.terms) > 1 or not isinstance(atom, Var) or atom in used or factor < 1:
-        return None
-    used.add(atom)
-    taken = values[atom]
-    if taken is None:
-        return (None,) if factor == 1 and span.extent == 1 and rest.shift(span.lo).number() == 0 else None
-    if taken.lo != taken.hi and span.extent < factor:
-        return None
-    return (Span(taken.base.scale(factor) + rest, factor * taken.lo + span.lo, factor * taken.hi + span.hi),)
+def in_bounds(span: Span | None, extent: Expr) -> Span | None:
+    """A constant span cut to a dimension: nothing outside of a buffer is read."""
+    start, full = (None, None) if span is None else (span.base.number(), linear(extent, {}).number())
+    if span is None or start is None or full is None:
+        return span
+    return Span(span.base, max(span.lo, -start), min(span.hi, full - 1 - start))
 
 
 # ---- predicates

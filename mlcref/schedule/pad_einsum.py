@@ -14,7 +14,7 @@ from mlcref.ir import (
     children_of, conjunction, const, index, loads, make_block, replace, replace_at, replace_block, replace_buffers,
     seq, structural_equal, unique_name, walk,
 )  # fmt: skip
-from mlcref.schedule.dataflow import any_concurrent, check_scope
+from mlcref.schedule.dataflow import CONCURRENT, any_concurrent, check_scope
 from mlcref.schedule.find import block_of, blocks_below, loops_above
 from mlcref.schedule.nest import covers_domains, iterator_ranges, starts_at_zero
 from mlcref.schedule.reducers import NoReduction, reduction_of
@@ -189,6 +189,9 @@ def _wider_loops(
         alone = blocks_below(loop) == [realize] and not any(uses_any(e, {var}) for e in elsewhere)
         if not (fits and alone) or loop.kind == "thread_binding":
             what = f"loop {var.name} is not for iterator {item.var.name} of block {realize.block.name} alone"
+            raise refusal(func, "pad_einsum.P4", what, [(loop, "would get longer"), (realize, "to be padded")])
+        if item.iter_type == "reduce" and loop.kind in CONCURRENT:  # possible as long as it has one iteration
+            what = f"more than one iteration of loop {var.name} would run at once, and it reduces"
             raise refusal(func, "pad_einsum.P4", what, [(loop, "would get longer"), (realize, "to be padded")])
         wider[var] = rounded[item.var]
         longer.add(item.var)
@@ -437,7 +440,8 @@ PAD_EINSUM = register(
             "P1": "padding is one positive number for each iterator",
             "P2": "the block is in the body of its scope, where there are only loops and blocks",
             "P3": "the block only stores, each buffer at one place of iterators and constants, and reads no old output",
-            "P4": "loops that get longer are over the domain of one iterator, of this block alone, and not bound",
+            "P4": "loops that get longer are over the domain of one iterator, of this block alone, and not bound; "
+            "those that reduce are run in order",
             "P5": "the operations mean something for zeros, and zeros add nothing to its reductions",
             "P6": "spatial iterators that get longer index all outputs; outputs that are padded are written in full",
             "P7": "no other block in the same statement of the scope writes its inputs or uses its outputs",

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlcref.arith import access_regions, affine, linear, proved, simplify, uses_any
 from mlcref.ir import (
+    LT,
     BlockRealize,
     BufferLoad,
     BufferRegion,
@@ -18,7 +19,7 @@ from mlcref.ir import (
     Var,
     any_node,
     buffers_used,
-    fresh,
+    const,
     index,
     make_block,
     replace,
@@ -29,6 +30,7 @@ from mlcref.ir import (
 )
 from mlcref.schedule.dataflow import check_races, check_scope, shared_loops
 from mlcref.schedule.dependence import reduce_loops, spatial_loops
+from mlcref.schedule.draws import draw_reduced
 from mlcref.schedule.find import block_of, constant_extent, blocks_below, is_reduction, loop_of, loops_above
 from mlcref.schedule.nest import contains, iterator_ranges, needed, ranges_at, split_predicate, tells_apart
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
@@ -91,7 +93,8 @@ def plan_decompose_reduction(func: PrimFunc, block: Token, loop: Var) -> Decompo
             what = f"loop {outer.loop_var.name} of the reduction is above loop {loop.name}"
             refuse(func, f"{name}.P3", what, [*marks, (outer, "of the reduction")], "reorder first, or pick it")
     for inner in path:
-        if inner.kind == "thread_binding" and inner.loop_var in reduced:
+        bound = inner.kind == "thread_binding" and "vthread" not in (inner.thread or "")
+        if bound and inner.loop_var in reduced and constant_extent(inner) != 1:
             what = f"loop {inner.loop_var.name} of the reduction is bound to {inner.thread}"
             refuse(func, f"{name}.P8", what, [*marks, (inner, "its threads reduce together")], "bind afterwards")
     below = path[position:]
@@ -144,6 +147,7 @@ def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: l
     rule, ranges, spatial = "decompose_reduction.P5", ranges_at(func, realize), spatial_loops(realize)
     marks = [(realize, "the reduction"), (target, "the init goes before this loop")]
     starts = {loop.loop_var: loop.min for loop in below if loop.loop_var not in spatial}
+    starts |= {loop.loop_var: loop.min for loop in loops_above(func, target) if constant_extent(loop) == 1}
     mixed = reduce_loops(realize) & spatial
     for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
         if item.iter_type == "reduce" and not mixed:
@@ -160,6 +164,14 @@ def _init_predicate(func: PrimFunc, realize: BlockRealize, target: For, below: l
             refuse(func, rule, what, marks)
         if verdict is None:
             result.append(first)
+    outside = {var: extent for var, extent in ranges.items() if var not in {loop.loop_var for loop in below}}
+    for loop in below:
+        some = LT(const(0, loop.extent.dtype), loop.extent)
+        if loop.loop_var in starts and proved(some, outside) is not True:
+            if uses_any(loop.extent, set(starts)):
+                what = f"loop {loop.loop_var.name} may have no iteration, which depends on a loop of the reduction"
+                refuse(func, rule, what, [*marks, (loop, "this loop")])
+            result.append(some)  # where the reduction has nothing to reduce, it stores nothing either
     return tuple(result)
 
 
@@ -237,7 +249,7 @@ def _init_nest(func: PrimFunc, facts: DecomposeFacts, name: str) -> Stmt:
     ]
     own: dict[Var, Expr] = {item.var: Var(item.var.name, item.var.type) for item, _ in spatial}
     items = [replace(item, var=own[item.var]) for item, _ in spatial]
-    body = substitute(fresh(block.init), own)
+    body = substitute(block.init, own)  # moved, not copied: the handles in it stay
     reads, writes = access_regions(body, None, iterator_ranges(items))
     made = make_block(name, body, iter_vars=items, reads=reads, writes=writes, annotations=block.annotations)
     values = tuple([substitute(value, loop_vars) for _, value in spatial])
@@ -250,15 +262,9 @@ def _init_nest(func: PrimFunc, facts: DecomposeFacts, name: str) -> Stmt:
 
 
 def draw_decompose_reduction(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """A reduction block and one of the loops above it."""
-    sites: list[tuple[Token, Var]] = []
-    for token, realize in index(func).blocks.items():
-        if is_reduction(realize):
-            sites += [(token, loop.loop_var) for loop in loops_above(func, realize)]
-    if not sites:
-        return None
-    token, loop = pick(sites)
-    return {"block": token, "loop": loop}
+    """A reduction block and one of the loops above it, sometimes any loop."""
+    site = draw_reduced(pick, func)
+    return None if site is None else {"block": site[0], "loop": site[1]}
 
 
 DECOMPOSE_REDUCTION = register(
@@ -272,7 +278,7 @@ DECOMPOSE_REDUCTION = register(
             "P5": "the reduction starts at its first instance, where the predicate can hold",
             "P6": "other blocks under the loop use the output only after the reduction, in the same iteration",
             "P7": "no concurrent loop gets conflicting iterations, no thread another's private memory",
-            "P8": "no loop of the reduction is bound to a thread axis",
+            "P8": "no loop of the reduction is bound to a thread axis, other than vthread",
         },
         plan_decompose_reduction,
         build_decompose,

@@ -137,14 +137,20 @@ def plan_reindex(func: PrimFunc, block: Token, buffer: Any) -> ReindexFacts:
     items = [replace(item, var=Var(f"v{n}", item.var.type), iter_type="spatial") for n, item in enumerate(use.items)]
     written = cache.name if use.kind == "read" else use.buffer.name
     copy = _copy_block(func, use, cache, f"{written}_reindex", items, variables_of(use))
-    nest = _some_iterations(func, name, use, copy, beside) if loops_above(func, beside) else _all_iterations(copy)
-    if not loops_above(func, beside) and use.kind == "write":
+    part = bool(loops_above(func, beside)) or use.scope is not func.body  # of the instances that there are
+    nest = _some_iterations(func, name, use, copy, beside) if part else _all_iterations(copy)
+    if not part and use.kind == "write":
         _check_runs(func, name, use)
     return _checked(func, name, ReindexFacts(use, cache, tuple(variables_of(use)), nest, copy.token, beside, after))
 
 
 def _check_runs(func: PrimFunc, name: str, use: Use) -> None:
-    """The block runs for all values of its iterators (P6)."""
+    """The block runs for all values of its iterators (P6), those that the output is not indexed with included."""
+    used = set(variables_of(use))
+    others = [item for item in use.realize.block.iter_vars if item.var not in used]
+    if not all(isinstance(item.dom.extent, Const) and int(item.dom.extent) > 0 for item in others):
+        what = f"block {use.realize.block.name} writes nothing where a reduction has no operands"
+        refuse(func, f"{name}.P6", what, [(use.realize, "this block")])
     if not covers_domains(func, use.realize, use.realize.predicate):
         what = f"block {use.realize.block.name} is not known to run for all values of its iterators"
         refuse(func, f"{name}.P6", what, [(use.realize, "this block")])

@@ -15,6 +15,7 @@ from mlcref.ir import (
 from mlcref.ir.index import stmt_children, with_stmt_children
 from mlcref.schedule.dataflow import any_concurrent, check_races, check_scope
 from mlcref.schedule.dependence import reduce_loops, spatial_loops
+from mlcref.schedule.draws import draw_reduced
 from mlcref.schedule.find import blocks_below, is_reduction, loop_of, loops_above
 from mlcref.schedule.nest import Ranges, iterator_ranges, ranges_at, split_predicate, tells_apart
 from mlcref.schedule.reducers import NoReduction, Reduction, reduction_of
@@ -438,16 +439,13 @@ def consume_rfactor(func: PrimFunc, loop: Var, factor_axis: int) -> set[Handle]:
 
 
 def draw_rfactor(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """A loop of a reduction and a place for the new dimension."""
-    sites: list[tuple[Var, int]] = []
-    for realize in index(func).blocks.values():
-        if is_reduction(realize) and realize.block.writes:
-            reduced, rank = reduce_loops(realize), len(realize.block.writes[0].region)
-            sites += [(up.loop_var, rank) for up in loops_above(func, realize) if up.loop_var in reduced]
-    if not sites:
+    """A loop of a reduction and a place for the new dimension; sometimes any loop."""
+    site = draw_reduced(pick, func, lambda realize, loop: bool(realize.block.writes) and loop in reduce_loops(realize))
+    if site is None:
         return None
-    loop, rank = pick(sites)
-    return {"loop": loop, "factor_axis": pick(range(-rank - 1, rank + 1))}
+    writes = index(func).blocks[site[0]].block.writes
+    rank = len(writes[0].region) if writes else 0
+    return {"loop": site[1], "factor_axis": pick(range(-rank - 1, rank + 1))}
 
 
 RFACTOR = register(

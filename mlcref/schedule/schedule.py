@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mlcref.schedule import (
     annotate, block_layout, blockize, cache, compute_at, inline, kinds, layout, loop, pad_einsum, partition,
-    reduction, reindex, rfactor, storage, tensorize,
+    reduction, reindex, reverse_compute_at, rfactor, storage, tensorize,
 )  # fmt: skip
 from mlcref.schedule.core import ScheduleCore, method_of
 from mlcref.schedule.table import TABLE
 
 FAMILIES = (
-    loop, kinds, compute_at, cache, inline, reduction, annotate, blockize, layout, block_layout, tensorize, storage,
-    rfactor, partition, pad_einsum, reindex,
+    loop, kinds, compute_at, reverse_compute_at, cache, inline, reduction, annotate, blockize, layout, block_layout,
+    tensorize, storage, rfactor, partition, pad_einsum, reindex,
 )  # fmt: skip
 """The modules whose records make up the table; importing them fills it."""
 

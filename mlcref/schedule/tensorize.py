@@ -13,6 +13,7 @@ from mlcref.ir import (
     Node, PrimFunc, Range, Stmt, Token, Var, buffers_used, call, const, fresh, index, make_block, replace,
     replace_at, replace_buffers, rewrite, substitute, variables, walk,
 )  # fmt: skip
+from mlcref.ir.index import stmt_children
 from mlcref.ir.tensor_intrin import TensorIntrin
 from mlcref.schedule.blockize import build_blockize, plan_blockize
 from mlcref.schedule.find import block_of, loop_of
@@ -275,11 +276,16 @@ def consumed(func: PrimFunc, block_or_loop: Handle, **_: Any) -> set[Handle]:
     """The loops and blocks that the implementation takes the place of, the given loop among them."""
     root = loop_of(func, block_or_loop) if isinstance(block_or_loop, Var) else block_of(func, block_or_loop).block.body
     gone: set[Handle] = set()
-    for node in walk(root):
+    stack: list[Stmt] = [root]
+    while stack:
+        node = stack.pop()
         if isinstance(node, For):
             gone.add(node.loop_var)
-        elif isinstance(node, Block):
-            gone.add(node.token)
+        if isinstance(node, BlockRealize):  # its init stays, as the one of the block around
+            gone.add(node.block.token)
+            stack.append(node.block.body)
+        else:
+            stack.extend(stmt_children(node))
     return gone
 
 

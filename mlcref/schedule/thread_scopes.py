@@ -5,9 +5,9 @@ use is one memory for all (docs/semantics.md, thread.scope).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Var, index
+from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Stmt, Var, index
 from mlcref.schedule.dependence import PRIVATE_TO, Conflict
 from mlcref.schedule.find import blocks_below
 
@@ -20,7 +20,7 @@ def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) ->
             if kind not in scopes:
                 continue
             axes = PRIVATE_TO[kind]
-            users = [b for b in blocks_below(realize.block.body) if _uses(b, buffer)]
+            users = list(_users(realize.block.body, {buffer}))
             found = _different_threads(func, users, axes) if _in_one_kernel(func, users) else None
             if found is not None:
                 text = f"{buffer.name} of scope {buffer.scope!r} is used by blocks in different threads"
@@ -47,8 +47,16 @@ def _is_axis(stmt: object) -> bool:
     return isinstance(stmt, For) and stmt.thread is not None and "vthread" not in stmt.thread
 
 
-def _uses(realize: BlockRealize, buffer: Buffer) -> bool:
-    return any(region.buffer is buffer for region in (*realize.block.reads, *realize.block.writes))
+def _users(stmt: Stmt, names: set[Buffer]) -> Iterator[BlockRealize]:
+    """The innermost blocks in a statement that use a buffer under one of its names."""
+    for realize in blocks_below(stmt):
+        block = realize.block
+        known = names | {match.buffer for match in block.match_buffers if match.source.buffer in names}
+        inner = [user for part in (block.init, block.body) if part is not None for user in _users(part, known)]
+        if inner:
+            yield from inner
+        elif any(region.buffer in names for region in (*block.reads, *block.writes)):
+            yield realize
 
 
 def _different_threads(

@@ -23,10 +23,14 @@ from rich.progress import Progress
 
 from mlcref.lower import PIPELINE
 from mlcref.schedule import TABLE
+from mlcref.testing.arith_example import arith_example
+from mlcref.testing.compiled import compiled_examples
 from mlcref.testing.harness import REFUSED, RIGHT, WRONG, Example, Pick, pass_example, primitive_example, trace_example
 
 _BATCH = 50
 _MOST_FAILURES = 20
+_ENOUGH = 200
+"""Examples among which every primitive and every pass finds something to do."""
 
 
 @dataclass
@@ -89,28 +93,36 @@ def draw(target: str, seed: int, number: int) -> Example:
         return pass_example(name, pick)
     if kind == "trace":
         return trace_example(pick, lowering=name == "lower")
-    raise ValueError(f"no target {target!r}: primitive:NAME, pass:NAME, trace or trace:lower")
+    if kind == "compiled":
+        return compiled_examples([pick])[0]
+    if kind == "arith":
+        found = arith_example(pick)
+        return Example("arith", RIGHT if found is None else WRONG, what=found or "")
+    raise ValueError(f"no target {target!r}: primitive:NAME, pass:NAME, trace, trace:lower, compiled or arith")
 
 
 def first_failure(target: str, seed: int, examples: int, seconds: float = 300.0) -> tuple[int | None, float, str]:
     """The number of the first wrong example of ``seed``, the seconds it took, and what it showed; None without one."""
-    start = time.monotonic()
+    start, applied = time.monotonic(), 0
     for number in range(examples):
         example = draw(target, seed, number)
+        applied += example.outcome == RIGHT
         if example.outcome == WRONG:
             return number + 1, time.monotonic() - start, example.what.splitlines()[0] if example.what else ""
         if time.monotonic() - start > seconds:
             return None, time.monotonic() - start, f"out of time after {number + 1} examples"
+    if not applied and examples >= _ENOUGH:
+        return examples, time.monotonic() - start, "it was never applied"
     return None, time.monotonic() - start, ""
 
 
 def targets(kind: str) -> list[str]:
-    """The targets of a kind: "primitives", "passes" or "traces"."""
+    """The targets of a kind: "primitives", "passes", "traces" or "compiled"."""
     if kind == "primitives":
         return [f"primitive:{name}" for name in sorted(TABLE)]
     if kind == "passes":
         return [f"pass:{step.name}" for step in PIPELINE]
-    return ["trace:lower"]
+    return ["compiled"] if kind == "compiled" else ["trace:lower"]
 
 
 def run_campaign(
@@ -127,9 +139,13 @@ def run_campaign(
         tally = tallies.setdefault(target, Tally())
         while tally.examples < examples:
             start = time.monotonic()
-            for _ in range(min(_BATCH, examples - tally.examples)):
-                number = tally.examples
-                tally.add(draw(target, seed, number), f"draw({target!r}, {seed}, {number})")
+            numbers = range(tally.examples, min(tally.examples + _BATCH, examples))
+            if target == "compiled":
+                drawn = iter(compiled_examples([picker(seed, number) for number in numbers]))
+            else:
+                drawn = (draw(target, seed, number) for number in numbers)
+            for number, example in zip(numbers, drawn, strict=True):
+                tally.add(example, f"draw({target!r}, {seed}, {number})")
             tally.seconds += time.monotonic() - start
             shown(target, tally.examples)
             if out is not None:
@@ -174,7 +190,7 @@ def _summary(name: str, tally: Tally) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 1 when an example was wrong."""
     parser = argparse.ArgumentParser(prog="python -m mlcref.testing.campaign", description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=["primitives", "passes", "traces", "first"])
+    parser.add_argument("kind", choices=["primitives", "passes", "traces", "compiled", "first"])
     parser.add_argument("--only", nargs="*", help="targets, such as primitive:split (default: all of the kind)")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--examples", type=int, default=500)

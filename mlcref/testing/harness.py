@@ -9,18 +9,22 @@ that it refused is built and checked too. :mod:`mlcref.testing.campaign` runs ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from mlcref.errors import MlcrefError, ScheduleError, UnsupportedError
-from mlcref.ir import PrimFunc, Token, Var, index, wellformed
+from mlcref.ir import For, PrimFunc, Token, Var, index, walk, wellformed
 from mlcref.lower import PIPELINE, Pass, lower
 from mlcref.schedule import TABLE, Primitive
 from mlcref.schedule.table import Handle, forced
+from mlcref.testing.pointers import exchanged, pointing_directly
+from mlcref.testing.promises import broken
+from mlcref.testing.recipes import cooked
 from mlcref.verify.equivalent import check_equivalent
-from mlcref.verify.generate import ALL_DTYPES, ALL_STAGES, DTYPES, STAGES, program
+from mlcref.verify.findings import verify
+from mlcref.verify.generate import varied
 from mlcref.verify.report import REFUTED, UNSUPPORTED, Verdict
 
 Pick = Callable[..., Any]
@@ -29,9 +33,19 @@ NO_SITE, REFUSED, RIGHT, WRONG, UNDECIDED = "no site", "refused", "right", "wron
 """What an example came to: no place for the transformation, refused, meaning kept, meaning lost (or a broken promise),
 not decided by the oracle."""
 
+FINDINGS = ("block.regions", "block.spatial")
+"""What blocks declare: checked in one example of a few, where the program before is honest."""
+_FIRST = {"unannotate": "annotate", "reverse_compute_inline": "cache_write", "decompose_reduction": "split"}
+"""What goes before a primitive now and then; others go before themselves."""
+_OFTEN = ("split", "parallel", "vectorize", "unroll", "compute_at", "cache_write", "decompose_reduction", "bind",
+          "blockize")  # fmt: skip
+_ONLY_WITH_THREADS = ("lower.pointer", "lower.threads", "lower.collective")
+"""Refusals of passes that have a reason only where there are thread axes."""
 QUIET = ("annotate", "unannotate", "add_unit_loop", "storage_align", "set_scope")
 """Primitives that seldom matter to those after them: drawn less often before the one under test."""
 LONGEST_PREFIX = 3
+MOST_DRAWS = 12
+"""How often a program is drawn until a pass finds something to do in it."""
 _MOST_STATEMENTS = 60_000
 
 
@@ -52,7 +66,8 @@ class Step:
 @dataclass
 class Example:
     """What one example came to. ``forced`` is the outcome of a refusal that was forced through, None without one;
-    ``lowered`` is what came of all lowering passes after a schedule, ``seconds`` the time that plan and build took."""
+    ``lowered`` is what came of all lowering passes after a schedule, ``declared`` says whether declared regions are
+    checked as well, ``seconds`` is the time that plan and build took."""
 
     target: str
     outcome: str = NO_SITE
@@ -60,6 +75,7 @@ class Example:
     forced: str | None = None
     what: str = ""
     lowered: str = ""
+    declared: bool = False
     seconds: float = 0.0
     steps: list[Step] = field(default_factory=list)
     before: PrimFunc | None = None
@@ -93,18 +109,28 @@ def primitive_example(name: str, pick: Pick, *, force: bool = True, options: dic
     >>> from random import Random
     >>> from mlcref.testing.harness import primitive_example
     >>> random = Random(1)
-    >>> primitive_example("fuse", lambda options, weights=None: random.choice(options)).outcome
-    'right'
+    >>> pick = lambda options, weights=None: random.choice(options)
+    >>> outcomes = {primitive_example("split", pick).outcome for _ in range(20)}
+    >>> "right" in outcomes, "wrong" in outcomes
+    (True, False)
     """
     primitive, example = TABLE[name], Example(name)
     func = drawn_program(pick)
-    for _ in range(pick(range(LONGEST_PREFIX + 1))):
+    example.declared = pick([False, False, True])
+    first = [_FIRST.get(name, name)] if pick([False, False, False, True]) or name == "unannotate" else []
+    for before in [*first, *([""] * pick(range(LONGEST_PREFIX + 1)))]:
         try:
-            func = _prefix_step(func, pick, name, example)
+            if before or pick([True, True, False]):
+                func = _prefix_step(func, pick, example, before)
+            else:
+                func = cooked(func, pick, lambda kind, given: example.steps.append(Step(kind, given, "applied")))
         except _FAILURES as error:
             return _broken_before(example, func, error)
     example.before = func
-    arguments = primitive.arguments(pick, func)
+    try:
+        arguments = primitive.arguments(pick, func)
+    except _FAILURES as error:
+        return _broken_before(example, func, error)
     if arguments is None:
         return example
     _apply(primitive, func, arguments, example, options or {})
@@ -121,13 +147,12 @@ def _broken_before(example: Example, func: PrimFunc, error: BaseException) -> Ex
 
 
 def drawn_program(pick: Pick) -> PrimFunc:
-    """A program of one to three blocks: mostly the simple kinds, over a few extents."""
-    stages, dtypes = pick([(STAGES, DTYPES), (STAGES, DTYPES), (ALL_STAGES, ALL_DTYPES)])
-    return program(pick, pick([1, 2, 3]), stages=stages, dtypes=dtypes, extents=(2, 3, 4, 5, 6, 8, 1))
+    """A program of a few blocks (:func:`mlcref.verify.generate.varied`)."""
+    return varied(pick)
 
 
-def _prefix_step(func: PrimFunc, pick: Pick, target: str, example: Example) -> PrimFunc:
-    names = [n for n in TABLE if n not in QUIET] + (["annotate"] if target == "unannotate" else [])
+def _prefix_step(func: PrimFunc, pick: Pick, example: Example, name: str = "") -> PrimFunc:
+    names = [name] if name else [*(n for n in TABLE if n not in QUIET), *(n for n in _OFTEN if n in TABLE)]
     step = apply_one(TABLE[pick(names)], func, pick, example.steps)
     return func if step is None else step
 
@@ -167,12 +192,18 @@ def _apply(
         example.seconds, example.after = time.perf_counter() - start, new
         wellformed(new)
         _check_handles(primitive, func, arguments, new, outputs)
+        _check_kept(func, arguments, new)
+        undone = broken(primitive.name, func, new, arguments, outputs)
+        if undone is not None:
+            raise BrokenPromiseError(undone)
         if func.script() != text:
             raise BrokenPromiseError("the program that was given has changed")
     except _FAILURES as error:
         example.outcome, example.what = WRONG, f"build: {type(error).__name__}: {error}"
         return
     example.outcome, example.what = judged(func, new, options)
+    if example.outcome == RIGHT and example.declared:
+        _check_declared(func, new, example)
 
 
 def judged(before: PrimFunc, after: PrimFunc, options: dict[str, Any]) -> tuple[str, str]:
@@ -195,10 +226,43 @@ def _check_handles(
     before, after = handles_of(func), handles_of(new)
     if not after >= set(outputs):
         raise BrokenPromiseError("a handle that is returned stands for nothing")
+    if before & set(outputs) or len(set(outputs)) != len(outputs):
+        raise BrokenPromiseError("a handle that is returned was there before, or is returned twice")
+    if (primitive.returns == "none") != (not outputs) or (primitive.returns == "one" and len(outputs) != 1):
+        raise BrokenPromiseError(f"{len(outputs)} handles are returned")
     lost, consumed = before - after, primitive.consumes(func, **arguments) & before
     if lost != consumed:
         names = ", ".join(sorted(_shown(handle) for handle in lost ^ consumed))
         raise BrokenPromiseError(f"the record and the result disagree on what goes stale: {names}")
+
+
+def _check_kept(func: PrimFunc, arguments: dict[str, Any], new: PrimFunc) -> None:
+    """Loops and blocks that keep their handles, and that no argument names, keep how they run and their annotations."""
+    before, after, named = index(func), index(new), set(_handles_in(list(arguments.values())))
+    for var in (before.loops.keys() & after.loops.keys()) - named:
+        x, y = before.loops[var], after.loops[var]
+        if (x.kind, x.thread, x.annotations) != (y.kind, y.thread, y.annotations):
+            raise BrokenPromiseError(f"loop {var.name} runs in another way than before")
+    for token in (before.blocks.keys() & after.blocks.keys()) - named:
+        if before.blocks[token].block.annotations != after.blocks[token].block.annotations:
+            raise BrokenPromiseError(f"block {token.hint} has other annotations than before")
+
+
+def _handles_in(value: Any) -> Iterator[Handle]:
+    if isinstance(value, Var | Token):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _handles_in(item)
+
+
+def _check_declared(before: PrimFunc, after: PrimFunc, example: Example) -> None:
+    """What blocks declare stays true."""
+    verdict = verify(after, rules=FINDINGS, trials=1, max_statements=_MOST_STATEMENTS)
+    if verdict.findings:
+        honest = verify(before, rules=FINDINGS, trials=1, max_statements=_MOST_STATEMENTS)
+        if not honest.findings:
+            example.outcome, example.what = WRONG, str(verdict)
 
 
 def handles_of(func: PrimFunc) -> set[Handle]:
@@ -229,24 +293,44 @@ def _force(
 def pass_example(name: str, pick: Pick, *, options: dict[str, Any] | None = None) -> Example:
     """Draw a program and a schedule of it, lower it up to the pass ``name``, and check that pass.
 
-    The outcome is "no site" when the pass returns its input, "refused" when a pass says that it cannot translate the
-    program.
+    Programs in which the pass finds nothing to do are drawn again, a few times; the outcome is "no site" when all of
+    them were such, "refused" when a pass says that it cannot translate the program.
     """
+    example = Example(name)
+    for _ in range(MOST_DRAWS):
+        example = _pass_once(name, pick, options or {})
+        if example.outcome != NO_SITE:
+            break
+    return example
+
+
+def _pass_once(name: str, pick: Pick, options: dict[str, Any]) -> Example:
     example, step = Example(name), next(step for step in PIPELINE if step.name == name)
     func = drawn_program(pick)
     try:
         func = scheduled(func, pick, example.steps)
+        if name == "declare_pointed" or pick([False] * 11 + [True]):
+            func = _calling(func, pick)
     except _FAILURES as error:
         return _broken_before(example, func, error)
     try:
         for earlier in PIPELINE[: PIPELINE.index(step)]:
             func = earlier.run(func)
     except UnsupportedError as error:
-        example.outcome, example.rule = REFUSED, error.rule or ""
+        example.rule = error.rule or ""  # not of this pass: there is nothing for it to do
         return example
+    except _FAILURES as error:
+        return _broken_before(example, func, error)
     example.before = func
-    _run_pass(step, func, example, options or {})
+    _run_pass(step, func, example, options)
     return example
+
+
+def _calling(func: PrimFunc, pick: Pick) -> PrimFunc:
+    """``func`` with a block that calls a function on pointers, into views or into the buffers themselves."""
+    new = exchanged(func, pick)
+    kind = pick(["views", "buffers", "elements"])
+    return func if new is None else new if kind == "views" else pointing_directly(new, kind == "elements")
 
 
 def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, Any]) -> None:
@@ -261,6 +345,8 @@ def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, A
             raise BrokenPromiseError("the program that was given has changed")
     except UnsupportedError as error:
         example.outcome, example.rule = REFUSED, error.rule or ""
+        if example.rule in _ONLY_WITH_THREADS and not _has_threads(func):
+            example.outcome, example.what = WRONG, f"refused without a reason: {error.what}"
         return
     except _FAILURES as error:
         example.outcome, example.what = WRONG, f"{type(error).__name__}: {error}"
@@ -268,13 +354,19 @@ def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, A
     example.outcome, example.what = judged(func, after, options)
 
 
-def scheduled(func: PrimFunc, pick: Pick, steps: list[Step], longest: int = 5) -> PrimFunc:
-    """``func`` with up to ``longest`` drawn instructions applied, those that lowering acts on more often."""
-    often = ("split", "vectorize", "unroll", "parallel", "compute_at", "cache_write", "decompose_reduction", "bind")
-    names = [n for n in TABLE if n not in QUIET] + [n for n in often if n in TABLE] * 2
+def _has_threads(func: PrimFunc) -> bool:
+    return any(isinstance(node, For) and node.kind == "thread_binding" for node in walk(func.body))
+
+
+def scheduled(func: PrimFunc, pick: Pick, steps: list[Step], longest: int = 4) -> PrimFunc:
+    """``func`` after recipes (:mod:`mlcref.testing.recipes`) and up to ``longest`` drawn instructions."""
+    names = [n for n in TABLE if n not in QUIET] + [n for n in _OFTEN if n in TABLE] * 2
     for _ in range(pick(range(longest + 1))):
-        new = apply_one(TABLE[pick(names)], func, pick, steps)
-        func = func if new is None else new
+        if pick([False, True]):
+            func = cooked(func, pick, lambda name, given: steps.append(Step(name, given, "applied")))
+        else:
+            new = apply_one(TABLE[pick(names)], func, pick, steps)
+            func = func if new is None else new
     return func
 
 

@@ -15,8 +15,9 @@ from mlcref.ir import Buffer, IRModule, PrimFunc, Token, Var, index
 from mlcref.schedule import TABLE, Primitive, Schedule
 from mlcref.schedule.find import loops_above
 from mlcref.testing.contents import awkward, index_limits, shapes
-from mlcref.verify.generate import ALL_DTYPES, ALL_STAGES, Stage, program
+from mlcref.verify.generate import ALL_DTYPES, ALL_STAGES, program
 from mlcref.verify.inputs import size_variables
+from mlcref.verify.program_builder import Stage
 
 KINDS_OF_BLOCKS = tuple(stage.name for stage in ALL_STAGES)
 """The kinds of blocks that :func:`programs` makes."""

@@ -9,43 +9,16 @@ Options are ordered from simple to complex, so that a ``pick`` that minimises fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from mlcref import dtype as dt
-from mlcref.arith import access_regions
-from mlcref.ir import (
-    And,
-    Attrs,
-    BlockRealize,
-    Buffer,
-    BufferStore,
-    Const,
-    Expr,
-    FloorDiv,
-    FloorMod,
-    For,
-    IterVar,
-    Max,
-    Min,
-    PrimFunc,
-    Range,
-    Stmt,
-    Var,
-    as_expr,
-    binary,
-    call,
-    cast,
-    const,
-    make_block,
-    seq,
-)
+from mlcref.ir import And, Buffer, Expr, FloorMod, Max, Min, PrimFunc, Var, binary, call, cast, const
+from mlcref.verify.program_builder import STYLES, Builder, Choose, Stage, shape_of
+from mlcref.verify.varied_stages import VARIED_STAGES, symbolic
 
-Choose = Callable[[Sequence[Any]], Any]
-Body = Callable[[Sequence[Var], Sequence[Var]], Expr]
 EXTENTS = (2, 3, 4, 6, 8)
 DTYPES = ("float32", "int32")
+SMALL_EXTENTS = (2, 3, 4, 5, 6, 8, 1)
 ALL_DTYPES = ("float32", "int32", "float64", "float16", "bfloat16", "int8", "int16", "int64", "uint8", "uint32")
 _WIDER = {
     "float16": "float32", "bfloat16": "float32", "float32": "float64", "int8": "int32", "uint8": "int16",
@@ -54,65 +27,7 @@ _WIDER = {
 """The conversions drawn: all have a meaning for every value (a float becomes no integer)."""
 
 
-class _Builder:
-    def __init__(self, pick: Choose, dtypes: Sequence[str], extents: Sequence[int]) -> None:
-        self.pick = pick
-        self.extents = extents
-        self.dtype: str = pick(list(dtypes))
-        self.params: list[Buffer] = []
-        self.made: list[Buffer] = []
-        self.stmts: list[Stmt] = []
-
-    def param(self, shape: Sequence[int], dtype: str) -> Buffer:
-        buffer = _buffer("ABCDEFGHPQRSUVWX"[len(self.params)], shape, dtype)
-        self.params.append(buffer)
-        return buffer
-
-    def block(
-        self,
-        shape: Sequence[int],
-        body: Body,
-        dtype: str,
-        *,
-        reduce: Sequence[int] = (),
-        combine: Callable[[Expr, Expr], Expr] | None = None,
-        start: Any = 0,
-    ) -> Buffer:
-        """A nest that computes a new buffer of ``shape``, reducing over ``reduce``."""
-        name = f"T{len(self.made)}"
-        out = _buffer(name, shape, dtype)
-        extents = [*shape, *reduce]
-        loops = [Var(n) for n in "ijklmn"[: len(extents)]]
-        iters = [Var(f"v{loop.name}") for loop in loops]
-        kinds = ["spatial"] * len(shape) + ["reduce"] * len(reduce)
-        items = [IterVar(v, Range(const(0), const(n)), kind) for v, n, kind in zip(iters, extents, kinds, strict=True)]
-        spatial, reduced = iters[: len(shape)], iters[len(shape) :]
-        value = body(spatial, reduced)
-        index = tuple(spatial)
-        init: Stmt | None = None
-        if combine is not None:
-            value = combine(out[index], value)
-            init = BufferStore(out, as_expr(start, dtype), index)
-        stmt: Stmt = BufferStore(out, value, index)
-        reads, writes = access_regions(stmt, init, dict(zip(iters, extents, strict=True)))
-        block = make_block(name, stmt, iter_vars=items, reads=reads, writes=writes, init=init)
-        nest: Stmt = BlockRealize(tuple(loops), (), block)
-        for loop, extent in reversed(list(zip(loops, extents, strict=True))):
-            nest = For(loop, const(0), const(extent), "serial", nest)
-        self.stmts.append(nest)
-        self.made.append(out)
-        return out
-
-
-def _buffer(name: str, shape: Sequence[int], dtype: str) -> Buffer:
-    return Buffer(name, tuple(const(n) for n in shape), dtype)
-
-
-def _shape(buffer: Buffer) -> list[int]:
-    return [int(n.value) for n in buffer.shape if isinstance(n, Const)]
-
-
-def _elementwise(b: _Builder, source: Buffer) -> Buffer:
+def _elementwise(b: Builder, source: Buffer) -> Buffer:
     factor = const(b.pick([1, 2, 3]), source.type)
     choice = b.pick(["scale", "shift", "relu"])
 
@@ -122,18 +37,18 @@ def _elementwise(b: _Builder, source: Buffer) -> Buffer:
             return x * factor
         return x + factor if choice == "shift" else Max(x, const(0, source.type))
 
-    return b.block(_shape(source), body, source.type)
+    return b.block(shape_of(source), body, source.type)
 
 
-def _transpose(b: _Builder, source: Buffer) -> Buffer:
-    return b.block(_shape(source)[::-1], lambda v, _: source[tuple(reversed(v))], source.type)
+def _transpose(b: Builder, source: Buffer) -> Buffer:
+    return b.block(shape_of(source)[::-1], lambda v, _: source[tuple(reversed(v))], source.type)
 
 
-def _combine(b: _Builder, source: Buffer) -> Buffer:
+def _combine(b: Builder, source: Buffer) -> Buffer:
     """With another buffer of the same shape, or a row that is broadcast."""
-    shape = _shape(source)
+    shape = shape_of(source)
     known = [x for x in (*b.made, *b.params) if x is not source and x.type == source.type]
-    others = [x for x in known if _shape(x) == shape]
+    others = [x for x in known if shape_of(x) == shape]
     if others:
         other = b.pick(others)
         return b.block(shape, lambda v, _: source[tuple(v)] + other[tuple(v)], source.type)
@@ -141,8 +56,8 @@ def _combine(b: _Builder, source: Buffer) -> Buffer:
     return b.block(shape, lambda v, _: source[tuple(v)] + row[v[-1]], source.type)
 
 
-def _stencil(b: _Builder, source: Buffer) -> Buffer:
-    shape = _shape(source)
+def _stencil(b: Builder, source: Buffer) -> Buffer:
+    shape = shape_of(source)
     if b.pick([False, True]) and shape[0] > 1:
         smaller = [shape[0] - 1, *shape[1:]]
         return b.block(smaller, lambda v, _: source[tuple(v)] + source[(v[0] + 1, *v[1:])], source.type)
@@ -154,8 +69,8 @@ def _stencil(b: _Builder, source: Buffer) -> Buffer:
     return b.block(shape, padded, source.type)
 
 
-def _reduce(b: _Builder, source: Buffer) -> Buffer:
-    shape = _shape(source)
+def _reduce(b: Builder, source: Buffer) -> Buffer:
+    shape = shape_of(source)
 
     def element(v: Sequence[Var], k: Sequence[Var]) -> Expr:
         return source[(*v, *k)]
@@ -168,8 +83,8 @@ def _reduce(b: _Builder, source: Buffer) -> Buffer:
     )
 
 
-def _matmul(b: _Builder, source: Buffer) -> Buffer:
-    shape = _shape(source)
+def _matmul(b: Builder, source: Buffer) -> Buffer:
+    shape = shape_of(source)
     columns = b.pick(b.extents)
     weight = b.param([shape[-1], columns], source.type)
     return b.block(
@@ -181,9 +96,9 @@ def _matmul(b: _Builder, source: Buffer) -> Buffer:
     )
 
 
-def _gather(b: _Builder, source: Buffer) -> Buffer:
+def _gather(b: Builder, source: Buffer) -> Buffer:
     """Rows in an order that the inputs decide; any input is brought into bounds."""
-    shape, rows = _shape(source), b.pick(b.extents)
+    shape, rows = shape_of(source), b.pick(b.extents)
     order = b.param([rows], "int32")
     last = const(shape[0] - 1)
     clamped = b.pick([True, False])
@@ -196,9 +111,9 @@ def _gather(b: _Builder, source: Buffer) -> Buffer:
     return b.block([rows, *shape[1:]], body, source.type)
 
 
-def _pad(b: _Builder, source: Buffer) -> Buffer:
+def _pad(b: Builder, source: Buffer) -> Buffer:
     """With a border of a constant around the first dimension."""
-    shape, border = _shape(source), const(b.pick([0, 1]), source.type)
+    shape, border = shape_of(source), const(b.pick([0, 1]), source.type)
     before, after = b.pick([0, 1, 2]), b.pick([1, 2])
 
     def body(v: Sequence[Var], _: Sequence[Var]) -> Expr:
@@ -208,21 +123,21 @@ def _pad(b: _Builder, source: Buffer) -> Buffer:
     return b.block([shape[0] + before + after, *shape[1:]], body, source.type)
 
 
-def _flatten(b: _Builder, source: Buffer) -> Buffer:
-    rows, columns = _shape(source)
+def _flatten(b: Builder, source: Buffer) -> Buffer:
+    rows, columns = shape_of(source)
 
     def body(v: Sequence[Var], _: Sequence[Var]) -> Expr:
-        return source[FloorDiv(v[0], const(columns)), FloorMod(v[0], const(columns))]
+        return source[v[0] // columns, v[0] % columns]
 
     return b.block([rows * columns], body, source.type)
 
 
-def _convert(b: _Builder, source: Buffer) -> Buffer:
+def _convert(b: Builder, source: Buffer) -> Buffer:
     target = _WIDER[source.type]
-    return b.block(_shape(source), lambda v, _: cast(target, source[tuple(v)]), target)
+    return b.block(shape_of(source), lambda v, _: cast(target, source[tuple(v)]), target)
 
 
-def _activate(b: _Builder, source: Buffer) -> Buffer:
+def _activate(b: Builder, source: Buffer) -> Buffer:
     name = b.pick(["sqrt", "tanh", "exp"])
 
     def body(v: Sequence[Var], _: Sequence[Var]) -> Expr:
@@ -232,16 +147,7 @@ def _activate(b: _Builder, source: Buffer) -> Buffer:
         bounded = Max(x, const(0, source.type)) if name == "sqrt" else Min(x, const(4, source.type))
         return call(name, bounded)
 
-    return b.block(_shape(source), body, source.type)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A kind of block: what makes it from the buffer before, and when it can."""
-
-    name: str
-    build: Callable[[_Builder, Buffer], Buffer]
-    fits: Callable[[Buffer], bool] = lambda source: True
+    return b.block(shape_of(source), body, source.type)
 
 
 def _has_columns(source: Buffer) -> bool:
@@ -284,12 +190,39 @@ def program(
     >>> func.params[-1] in func.root.alloc_buffers
     False
     """
-    b = _Builder(pick, dtypes, extents)
+    b = Builder(pick, dtypes, extents)
     source = b.param([pick(extents) for _ in range(pick([1, 2, 2]))], b.dtype)
     more = True
     while more:  # asked after each block, so that a search for a smaller program can leave out any of them
         source = pick([stage for stage in stages if stage.fits(source)]).build(b, source)
         more = len(b.made) < max_blocks and pick([False, True, True, True])
-    attrs = Attrs({"global_symbol": "main", "tir.noalias": True})
-    root = make_block("root", seq(*b.stmts), alloc_buffers=b.made[:-1])
-    return PrimFunc((*b.params, source), BlockRealize((), (), root), attrs)
+    return b.function([source])
+
+
+def varied(pick: Choose) -> PrimFunc:
+    """A valid schedulable program for tests of transformations: a third of them are those of :func:`program`, the
+    others have blocks of all kinds in nests of all styles, several outputs, several readers of a buffer, buffers that
+    are written twice, blocks under one loop, and a few sizes that only the arguments say.
+
+    >>> from random import Random
+    >>> len(varied(Random(6).choice).params) > 1
+    True
+    """
+    kind = pick(["plain"] * 10 + ["varied"] * 22 + ["symbolic"])
+    if kind == "symbolic":
+        return symbolic(pick)
+    stages, dtypes = pick([(STAGES, DTYPES), (STAGES, DTYPES), (ALL_STAGES, ALL_DTYPES)])
+    if kind == "plain":
+        return program(pick, pick([1, 2, 3]), stages=stages, dtypes=dtypes, extents=SMALL_EXTENTS)
+    b = Builder(pick, dtypes, SMALL_EXTENTS, STYLES, pick(["int32"] * 7 + ["int64"]))
+    rank = pick([1, 2, 2, 2, 3])
+    source = b.param([pick(SMALL_EXTENTS if rank < 3 else (2, 3, 1, 4)) for _ in range(rank)], b.dtype)
+    for _ in range(pick([1, 2, 3])):
+        source = pick([source, source, *b.made, *b.params])
+        kinds = [stage for stage in pick([VARIED_STAGES, VARIED_STAGES, stages]) if stage.fits(source)]
+        source = pick(kinds).build(b, source)
+        if b.blocks > 2:
+            break
+    if b.made and pick([False, False, False, True]):
+        b.kept.append(pick(b.made))
+    return b.function(b.sinks())

@@ -39,6 +39,14 @@ from us as our program again, but float literals are rounded to their type here 
 integer of an annotation has another width, or memory that TVM allocates at a statement is the block's. "Differs": TVM
 reads our print, but as a function of another form.
 """
+REPLAYED = """
+## Do MetaSchedule's traces replay here?
+
+Every sketch of MetaSchedule's default spaces for the CPU and for CUDA, sampled with six seeds and rewritten by its
+postprocessors (`tests/compat/schedule_agreement.py`). The trace, as TVM writes it in JSON, is applied to our schedule
+of the same function. "Equal": the same structure as TVM's result, with index expressions simplified on both sides and
+loops renamed. "Equivalent": another structure, and the oracle finds no difference. "Refused": a precondition of ours.
+"""
 FUZZED = """
 `examples/found_in_tvm/fuzz.py` ran for {minutes} minutes over {seeds} seeds; TVM applied {applied} primitives and
 refused {refused}. Results by kind (a rule of the oracle, or a wrong value): {kinds}. The list is
@@ -104,6 +112,32 @@ def fuzzed() -> list[str]:
     ]  # fmt: skip
 
 
+def replayed() -> list[str]:
+    """The section on traces that MetaSchedule samples and mlcref replays."""
+    measured = load("schedules.json")
+    lines, targets = measured["lines"], sorted({line["target"] for line in measured["lines"]})
+    columns = ("equal", "equivalent", "undecided", "refused", "differs", "fails")
+    rows = []
+    for name in sorted({line["operator"] for line in lines}):
+        for target in targets:
+            counts = Counter(x["status"] for x in lines if (x["operator"], x["target"]) == (name, target))
+            if counts:
+                rows.append(f"| {name} | {target} | {sum(counts.values())} | "
+                            + " | ".join(str(counts.get(column, 0)) for column in columns) + " |")  # fmt: skip
+    totals = Counter(line["status"] for line in lines)
+    why = Counter((line["operator"], line["target"], line["status"], line["cause"].splitlines()[0])
+                  for line in lines if line["status"] != "equal")  # fmt: skip
+    causes = [f"| {o} | {t} | {s} | {n} | {c.replace('|', ' ')} |" for (o, t, s, c), n in sorted(why.items())]
+    return [
+        REPLAYED.strip(), "",
+        f"{len(lines)} traces of {len({line['operator'] for line in lines})} operators: "
+        + ", ".join(f"{totals[column]} {column}" for column in columns if totals[column]) + ".", "",
+        "| operator | space | traces | " + " | ".join(columns) + " |", "|---|---|---|" + "---|" * len(columns), *rows,
+        "", "Not equal:", "",
+        "| operator | space | status | traces | first difference, or the rule |", "|---|---|---|---|---|", *causes, "",
+    ]  # fmt: skip
+
+
 def page() -> str:
     """The text of the page."""
     measured = load("topi.json")
@@ -118,7 +152,7 @@ def page() -> str:
         *table(operators + schedules, "disagree", "Disagree:"), *RACE.rstrip().splitlines(),
         *table(operators + schedules, "unsupported", "Unsupported:"),
         *table(operators + schedules, "no reference", "No reference:"), "",
-        PRINT.strip(), "", "| answer | cases |", "|---|---|", *printed(operators + schedules), "",
+        PRINT.strip(), "", "| answer | cases |", "|---|---|", *printed(operators + schedules), "", *replayed(),
         "## Found in TVM's schedule primitives", "", *fuzzed(),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

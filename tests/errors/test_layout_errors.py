@@ -124,8 +124,8 @@ def kernel(A: T.Buffer((14,), "float32"), C: T.Buffer((2, 14), "float32")):
 
 
 @T.prim_func
-def together(A: T.Buffer((2, 8), "float32"), C: T.Buffer((2,), "float32")):
-    for k in T.thread_binding(8, thread="threadIdx.x"):
+def at_once(A: T.Buffer((2, 8), "float32"), C: T.Buffer((2,), "float32")):
+    for k in T.parallel(8):
         for i in range(2):
             with T.block("C"):
                 vi, vk = T.axis.remap("SR", [i, k])
@@ -213,6 +213,28 @@ def unit(A: T.Buffer((8,), "float32"), C: T.Buffer((1,), "float32")):
             C[0] = C[0] + A[vi]
 
 
+@T.prim_func
+def horner(A: T.Buffer((4, 6), "float32"), B: T.Buffer((4,), "float32")):
+    for i, k in T.grid(4, 6):
+        with T.block("B"):
+            vi, vk = T.axis.remap("SR", [i, k])
+            with T.init():
+                B[vi] = T.float32(0)
+            B[vi] = B[vi] * T.float32(2) + A[vi, vk]
+
+
+@T.prim_func
+def no_operands(a: T.handle, B: T.Buffer((4,), "float32")):
+    n = T.int32()
+    A = T.match_buffer(a, (4, n), "float32")
+    for i, k in T.grid(4, n):
+        with T.block("B"):
+            vi, vk = T.axis.remap("SR", [i, k])
+            with T.init():
+                B[vi] = T.float32(0)
+            B[vi] = B[vi] + A[vi, vk]
+
+
 def tiles(i: Any, j: Any) -> Any:
     return i // 4, j, i % 4
 
@@ -255,6 +277,8 @@ CASES: list[Case] = [
     ("transform_block_layout.P4", "takes 1 indices", chain, lambda s: s.transform_block_layout("B", lambda i: [i])),
     ("transform_block_layout.P5", "neither spatial nor reduce", matmul,
      lambda s: s.transform_block_layout("C", lambda i, j, k: [i, j * 8 + k])),
+    ("transform_block_layout.P6", "in another order", horner,
+     lambda s: s.transform_block_layout("B", lambda i, k: [i, 5 - k])),
     ("reindex.P1", "no access", matmul, lambda s: s.reindex("C", ("read", 2))),
     ("reindex.P2", "blocks inside", matched, lambda s: s.reindex("B", ("read", 0))),
     ("reindex.P3", "more than one place", stencil, lambda s: s.reindex("C", ("read", 0))),
@@ -263,7 +287,8 @@ CASES: list[Case] = [
     ("reindex.P4", "held before", in_place, lambda s: s.reindex("A", ("write", 0))),
     ("reindex.P5", "goes on where C is used again", unfinished, lambda s: s.reindex("C", ("write", 0))),
     ("reindex.P6", "not known to run for all", part, lambda s: s.reindex("C", ("write", 0))),
-    ("reindex.P7", "iterations of k would all write", together, lambda s: s.reindex("C", ("write", 0))),
+    ("reindex.P6", "a reduction has no operands", no_operands, lambda s: s.reindex("B", ("write", 0))),
+    ("reindex.P7", "iterations of k would all write", at_once, lambda s: s.reindex("C", ("write", 0))),
     ("reindex_cache_read.P1", "no access", matmul,
      lambda s: s.reindex_cache_read("C", 2, "local", lambda i, j, k: [i, k])),
     ("reindex_cache_read.P2", "root block", chain, lambda s: s.reindex_cache_read("root", 0, "local", list)),
@@ -292,7 +317,7 @@ CASES: list[Case] = [
      lambda s: s.reindex_cache_write("C", 0, "local", lambda i, k: [i])),
     ("reindex_cache_write.P6", "condition on other loops", slanted,
      lambda s: s.reindex_cache_write("C", 0, "local", lambda i, k: [i])),
-    ("reindex_cache_write.P7", "iterations of k would all write", together,
+    ("reindex_cache_write.P7", "iterations of k would all write", at_once,
      lambda s: s.reindex_cache_write("C", 0, "local", lambda i, k: [i])),
     ("reindex_cache_write.P8", "no storage scope", chain,
      lambda s: s.reindex_cache_write("B", 0, "", lambda i, j: [i, j])),

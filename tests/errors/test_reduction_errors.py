@@ -59,6 +59,16 @@ def main(A: T.Buffer((8, 8), "float32"), C: T.Buffer((8,), "float32")):
 
 
 ADDS = "C[vi] = C[vi] + A[vi, vk]"
+ONE_AT_ONCE = from_source("""
+@T.prim_func
+def main(A: T.Buffer((1,), "float32"), C: T.Buffer((1,), "float32")):
+    for k in T.vectorized(1):
+        with T.block("C"):
+            vk = T.axis.reduce(1, k)
+            with T.init():
+                C[0] = T.float32(0)
+            C[0] = C[0] + A[vk]
+""")
 SUM = reduction(ADDS)
 
 
@@ -258,6 +268,7 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any], str]] = [
     ("pad_einsum.P2", matmul, pad(block="root"), "the root block has no scope"),
     ("pad_einsum.P3", SHIFTED, pad(3), "more than one place, or not at iterators"),
     ("pad_einsum.P4", relu, padded_alone, "loop i is not for iterator vi of block B alone"),
+    ("pad_einsum.P4", ONE_AT_ONCE, pad(2), "more than one iteration of loop k would run at once"),
     ("pad_einsum.P5", DIVIDES, pad(4), "may mean nothing for zeros"),
     ("pad_einsum.P5", reduction("C[vi] = T.max(C[vi], A[vi, vk])"), pad(1, 3), "change the max"),
     ("pad_einsum.P5", reduction("C[vi] = C[vi] + T.exp(A[vi, vk])"), pad(1, 3), "change the sum"),

@@ -35,7 +35,11 @@ def run_mutant(mutant: Mutant, place: Path, examples: int, seeds: tuple[int, ...
     original = (ROOT / mutant.file).read_text(encoding="utf-8")
     path = place / mutant.file
     try:
-        path.write_text(mutant.applied(original), encoding="utf-8")
+        changed = mutant.applied(original)
+    except ValueError as error:
+        return {"status": "broken", "found": [], "what": str(error)}
+    try:
+        path.write_text(changed, encoding="utf-8")
         return _judged(mutant, place, examples, seeds)
     finally:
         path.write_text(original, encoding="utf-8")

@@ -269,7 +269,7 @@ def test_proofs_hold_for_all_sizes() -> None:
 def test_equivalence_agrees_with_runs() -> None:
     answers: Counter[str] = Counter()
 
-    @settings(suppress_health_check=WATCHED)
+    @settings(derandomize=True, suppress_health_check=WATCHED)  # the kinds of answers are counted below
     @given(st.data())
     def check(data: st.DataObject) -> None:
         def pick(options: Any) -> Any:
@@ -287,4 +287,4 @@ def test_equivalence_agrees_with_runs() -> None:
 
     check()
     assert answers["PROVED right"] > answers["UNKNOWN right"]
-    assert answers["UNKNOWN wrong"]
+    assert answers["UNKNOWN wrong"], answers

@@ -1,0 +1,87 @@
+"""Programs on which primitives went wrong when the harness first drew them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlcref.interp import findings
+from mlcref.schedule import Schedule
+from mlcref.script import from_source
+from mlcref.verify import check_equivalent
+from mlcref.verify.inputs import arguments
+from numpy.random import default_rng
+
+UNKNOWN_ROWS = """
+@T.prim_func
+def main(a: T.handle, b: T.handle):
+    n = T.int32()
+    A = T.match_buffer(a, (n, 4), "float32")
+    B = T.match_buffer(b, (n, 4), "float32")
+    for i, j in T.grid(n, 4):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = A[vi, vj] + T.float32(1)
+"""
+PARTS = """
+@T.prim_func
+def main(A: T.Buffer((8,), "float32"), B: T.Buffer((8,), "float32")):
+    for i in range(4):
+        with T.block("part"):
+            vi = T.axis.spatial(4, i)
+            for j in range(2):
+                with T.block("B"):
+                    vj = T.axis.spatial(8, vi * 2 + j)
+                    B[vj] = A[vj] + T.float32(1)
+"""
+
+
+@pytest.mark.parametrize("act", ["parallel", "vectorize"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_loops_beside_loops_of_unknown_size_run_at_once(act: str, at: int) -> None:
+    before = from_source(UNKNOWN_ROWS)
+    sch = Schedule(before)
+    getattr(sch, act)(sch.get_loops("B")[at])
+    assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
+
+
+@pytest.mark.parametrize("access", [("read", 0), ("write", 0)])
+def test_a_copy_inside_a_block_is_of_what_the_block_uses(access: Any) -> None:
+    before = from_source(PARTS)
+    sch = Schedule(before)
+    sch.reindex("B", access)
+    after = sch.mod["main"]
+    assert check_equivalent(before, after).status == "TESTED"
+    assert findings(after, *arguments(after, {}, "small", default_rng(0))) == []
+
+
+def test_a_reduction_that_does_not_commute_gets_iterators_that_count_its_operands_as_before() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((4, 6), "float32"), B: T.Buffer((4,), "float32")):
+    for i, k in T.grid(4, 6):
+        with T.block("B"):
+            vi, vk = T.axis.remap("SR", [i, k])
+            with T.init():
+                B[vi] = T.float32(0)
+            B[vi] = B[vi] * T.float32(2) + A[vi, vk]
+""")
+    sch = Schedule(before)
+    sch.transform_block_layout("B", lambda i, k: [k // 3, i, k % 3])
+    assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
+
+
+def test_what_a_loop_writes_from_its_end_is_copied_whole() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((7,), "float32"), B: T.Buffer((7,), "float32")):
+    for i, j in T.grid(2, 4):
+        with T.block("B"):
+            vi = T.axis.spatial(7, 6 - (i * 4 + j))
+            T.where(i * 4 + j < 7)
+            B[vi] = A[vi] + T.float32(1)
+""")
+    sch = Schedule(before)
+    sch.cache_write("B", 0, "local")
+    assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
