@@ -256,6 +256,8 @@ def _digits(
     rest = (form - part).shift(span.lo)
     if size == 0 or int(full) % size or rest.constant % size or any(k % size for k in rest.terms.values()):
         return None
+    if any(k < 0 for k in part.terms.values()):  # what a condition leaves of a falling digit starts elsewhere
+        return None
     outer = Linear({a: k // size for a, k in rest.terms.items()}, rest.constant // size, rest.dtype)
     return Digits(item, outer.cast(dtype).expr(), const(int(full) // size, full.dtype),
                   part.shift(-span.lo).cast(dtype).expr(), const(size, full.dtype))  # fmt: skip
@@ -294,6 +296,11 @@ def _init_predicate(
             raise refusal(func, "blockize.P5", what, [(conjunct, "this condition"), (realize, "the reduction")])
         if verdict is None:
             kept.append(first)
+    for loop in loops:  # the init moves out of them
+        if loop.loop_var in starts and not (isinstance(loop.extent, Const) and int(loop.extent) > 0):
+            what = f"loop {loop.loop_var.name} of the reduction may have no iteration, where the init does not run"
+            raise refusal(func, "blockize.P5", what, [(loop, "this loop"), (realize, "the reduction")],
+                          "decompose_reduction first")  # fmt: skip
     return tuple(kept)
 
 

@@ -40,8 +40,8 @@ from mlcref.ir import (
     variables,
     walk,
 )
-from mlcref.schedule.dataflow import check_races, check_scope, keeps_contents, uses_of
-from mlcref.schedule.dependence import PRIVATE_TO, reduce_loops
+from mlcref.schedule.dataflow import check_races, check_scope, keeps_contents, shared_loops, uses_of
+from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.draws import draw_cached
 from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
 from mlcref.schedule.nest import Spans, contains, in_bounds, iterator_domain, needed, needed_by_all, nest, ranges_at
@@ -213,7 +213,6 @@ def plan_cache_read(
         beside, after = _site(func, scope, writer, _first(func, consumers))
         spans = _written_there(func, name, scope, writer, buffer, beside, f"{name}.P6")
         spans = _with_what_is_read(func, scope, writer, buffer, consumers, beside, spans)
-    _check_kernel(func, f"{name}.P6", scope, cache)
     copy, token = _copy(func, buffer, cache, spans, beside)
     users = tuple([b.block.token for b in consumers])
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
@@ -269,17 +268,6 @@ def _with_what_is_read(
             what = f"block {consumer.block.name} may read more of {buffer.name} than is written before the copy"
             refuse(func, "cache_read.P6", what, [(consumer, "reads it"), (writer, "writes it")])
     return spans
-
-
-def _check_kernel(func: PrimFunc, rule: str, scope: BlockRealize, cache: Buffer) -> None:
-    """Threads outside of the scope have copies of the cache of their own (P6)."""
-    kind = cache.scope.partition(".")[0]
-    for loop in index(func).above(scope):
-        tag = getattr(loop, "thread", None) or "vthread"
-        apart = "vthread" in tag or tag.startswith(PRIVATE_TO.get(kind, ()))
-        if not apart and not (kind == "shared" and tag.startswith("threadIdx")):
-            what = f"{cache.name} of scope {cache.scope!r} would be one for all threads of {tag}"
-            refuse(func, rule, what, [(loop, "their loop"), (scope, "in this block")])
 
 
 def _read_in_scope(func: PrimFunc, scope: BlockRealize, buffer: Buffer) -> Spans:
@@ -393,7 +381,6 @@ def plan_cache_write(
     _check_finished(func, realize, beside)
     spans = _written_there(func, name, scope, realize, buffer, beside, f"{name}.P6")
     _check_covered(func, realize, scope, buffer, consumers)
-    _check_kernel(func, f"{name}.P6", scope, cache)
     copy, token = _copy(func, cache, buffer, spans, beside)
     users = (realize.block.token, *(b.block.token for b in consumers))
     facts = CacheFacts(scope.block.token, buffer, cache, copy, token, beside, after, users)
@@ -438,12 +425,12 @@ def _check_finished(func: PrimFunc, realize: BlockRealize, beside: Stmt) -> None
 def _check_covered(
     func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
 ) -> None:
-    """Consumers of the cache read only what the block writes: the cache has nothing else (P8)."""
+    """Consumers read only what the block writes in the same iteration: the cache has nothing else (P7)."""
     if buffer in scope.block.alloc_buffers and len(writers(child_blocks(scope), buffer)) == 1:
         return
-    made = written(func, realize, (), buffer)
     for consumer, region in uses_of(consumers, buffer):
-        wanted = needed(func, consumer, region, ())
+        shared = shared_loops(func, realize, consumer)
+        made, wanted = written(func, realize, shared, buffer), needed(func, consumer, region, shared)
         if made is None or not all(contains(m, w, {}) for m, w in zip(made, wanted, strict=True)):
             what = f"block {consumer.block.name} reads more of {buffer.name} than block {realize.block.name} writes"
             refuse(func, "cache_write.P7", what, [(consumer, "reads it"), (realize, "writes it")])

@@ -37,7 +37,10 @@ from mlcref.schedule.dataflow import (
     uses_of,
 )
 from mlcref.schedule.draws import draw_move
-from mlcref.schedule.find import block_of, blocks_below, child_blocks, loop_of, loops_above, scope_of
+from mlcref.schedule.dependence import reduce_loops
+from mlcref.schedule.find import (
+    block_of, blocks_below, child_blocks, constant_extent, loop_of, loops_above, scope_of,
+)  # fmt: skip
 from mlcref.schedule.nest import (
     Ranges,
     always_defined,
@@ -53,6 +56,7 @@ from mlcref.schedule.nest import (
     split_predicate,
     tells_apart,
 )
+from mlcref.schedule.reducers import order_free
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
 from mlcref.schedule.thread_scopes import shared_by_threads
 
@@ -223,6 +227,10 @@ def regenerated(func: PrimFunc, name: str, realize: BlockRealize, target: For) -
     if kept is None:
         what = f"the predicate of block {realize.block.name} is not about its iterators"
         raise refusal(func, f"{name}.P7", what, [(realize, "has the predicate")])
+    reduced = [loop for loop in loops_above(func, realize) if loop.loop_var in reduce_loops(realize)]
+    if len([loop for loop in reduced if constant_extent(loop) != 1]) > 1 and not order_free(realize.block.body):
+        what = f"the new loops of block {realize.block.name} may take the operands of its reduction in another order"
+        refuse(func, f"{name}.P7", what, [(realize, "not known to be commutative")])
     return kept
 
 

@@ -29,7 +29,7 @@ from mlcref.schedule.find import (
 )
 from mlcref.schedule.nest import starts_at_zero, tells_apart
 from mlcref.schedule.table import refusal, refuse
-from mlcref.schedule.thread_scopes import scope_conflict
+from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 
 CONCURRENT = ("parallel", "vectorized", "thread_binding")
 
@@ -179,7 +179,7 @@ def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[
     """Refuse when a concurrent loop without conflicts in ``func`` has one in ``new``, or when blocks of different
     threads use one buffer in memory private to a thread. (A shared copy may wait to be moved under its threads.)
     """
-    apart = scope_conflict(new, ("local", "warp"))
+    apart = scope_conflict(new, ("local", "warp")) or allocated_under_threads(func, new)
     if apart is not None:
         refuse(func, rule, apart.text, marks, "do this before bind")
     before = index(func).loops

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcref.arith import Span
-from mlcref.ir import BlockRealize, BufferRegion, Const, For, PrimFunc, Token, Var, index
+from mlcref.arith import Span, expr_key
+from mlcref.ir import BlockRealize, BufferRegion, Const, For, IterVar, PrimFunc, Token, Var, index, variables
 from mlcref.schedule.compute_at import (
     COMMON,
     MoveFacts,
@@ -229,9 +229,19 @@ def _check_coverage(
             refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "the iterator")])
         now = None if taken is None else _cut(taken[k], domain)
         then = _cut(everything.get(k, domain), domain)
-        if taken is None or not contains(then, now, ranges) or not contains(now, then, ranges):
+        unlike = domain is None and k in everything and not _as_long_as_read(realize, item)
+        if unlike or taken is None or not contains(then, now, ranges) or not contains(now, then, ranges):
             what = f"the iterations would not provably run every instance of block {realize.block.name}, and no other"
             refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "this iterator")])
+
+
+def _as_long_as_read(realize: BlockRealize, item: IterVar) -> bool:
+    """Is a symbolic domain as long as each dimension that the iterator runs through?"""
+    for region in realize.block.reads:
+        for dimension, extent in zip(region.region, region.buffer.shape, strict=True):
+            if item.var in variables(dimension.min) and expr_key(extent) != expr_key(item.dom.extent):
+                return False
+    return True
 
 
 def _cut(span: Span | None, domain: Span | None) -> Span | None:

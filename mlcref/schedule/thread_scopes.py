@@ -28,6 +28,22 @@ def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) ->
     return None
 
 
+def allocated_under_threads(before: PrimFunc, after: PrimFunc) -> Conflict | None:
+    """A buffer that ``after`` allocates in a block under thread axes that share it: one memory for all of them, where
+    the block stands for one of them. None when there is no such new buffer."""
+    known = {buffer for realize in index(before).blocks.values() for buffer in realize.block.alloc_buffers}
+    for realize in index(after).blocks.values():
+        for buffer in realize.block.alloc_buffers:
+            kind = buffer.scope.partition(".")[0]
+            for loop in index(after).above(realize) if buffer not in known else ():
+                tag = getattr(loop, "thread", None) or "vthread"
+                apart = "vthread" in tag or tag.startswith(PRIVATE_TO.get(kind, ()))
+                if not apart and not (kind == "shared" and tag.startswith("threadIdx")):
+                    text = f"{buffer.name} of scope {buffer.scope!r} would be one for all threads of {tag}"
+                    return Conflict(text, ((realize, "in this block"),))
+    return None
+
+
 def shared_by_threads(buffer: Buffer, loop: For) -> bool:
     """Do the iterations of ``loop``, run by threads, share what is computed into ``buffer`` inside it? Each of them
     then computes what all of them need, until the loops of the computation are bound to threads as well."""

@@ -31,7 +31,7 @@ def arith_example(pick: Pick) -> str | None:
         extents[k] = (pick([-3, -1, 1]), pick([1, 3, 4]))
     every = [dict(zip(variables, values, strict=True)) for values in product(*map(_values, extents.values()))]
     e, other = drawn(pick, variables, 3), drawn(pick, variables, 2)
-    for check in (_forms, _regions, _conditions, _maps, _maps, _maps):
+    for check in (_forms, _regions, _conditions, *[_maps] * 6):
         found = check(pick, e, other, extents, every, (i, j, k))
         if found is not None:
             domain = ", ".join(f"{var.name}: {extent}" for var, extent in extents.items())

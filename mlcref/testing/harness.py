@@ -24,7 +24,7 @@ from mlcref.testing.promises import broken
 from mlcref.testing.recipes import cooked
 from mlcref.verify.equivalent import check_equivalent
 from mlcref.verify.findings import verify
-from mlcref.verify.generate import varied
+from mlcref.verify.generate import STAGES, program, varied
 from mlcref.verify.report import REFUTED, UNSUPPORTED, Verdict
 
 Pick = Callable[..., Any]
@@ -147,7 +147,9 @@ def _broken_before(example: Example, func: PrimFunc, error: BaseException) -> Ex
 
 
 def drawn_program(pick: Pick) -> PrimFunc:
-    """A program of a few blocks (:func:`mlcref.verify.generate.varied`)."""
+    """A program of a few small blocks (:func:`mlcref.verify.generate.varied`), now and then one of longer loops."""
+    if pick([False] * 9 + [True]):
+        return program(pick, pick([1, 2]), stages=STAGES[:5], extents=(16, 20, 33, 2))
     return varied(pick)
 
 

@@ -66,7 +66,7 @@ def lanes(recipe: Recipe) -> None:
     token = recipe.block()
     loops = recipe.loops(token)
     loop = recipe.pick([loops[-1], loops[-1], recipe.pick(loops)])
-    _, inner = recipe.split(loop)
+    _, inner = recipe.split(loop, (2, 3, 4, 8, 8, 16))
     if loop is not loops[-1] and recipe.pick([True, False]):
         below = [other.loop_var for other in loops[loops.index(loop) + 1 :]]
         recipe.apply("reorder", loops=[*below, inner])

@@ -296,6 +296,8 @@ def _best(b: Builder, source: Buffer) -> Buffer:
 
     def stored(v: Vars, k: Vars) -> tuple[Stmt, Stmt]:
         index, x = tuple(v), source[(*v, k[0])]
+        if dt.is_float(source.type):  # no NaN: regrouping a choice among them is another choice
+            x = Max(x, const(-1000, source.type))
         at = as_expr(k[0]) if b.index == "int32" else k[0].astype("int32")
         greater = best[index] >= x if kept else best[index] > x
         first = greater if kept else Or(best[index] > x, And(EQ(best[index], x), where[index] < at))
