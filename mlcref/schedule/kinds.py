@@ -16,7 +16,7 @@ from mlcref.schedule.dataflow import stores_the_same
 from mlcref.schedule.dependence import carried_conflict, is_private
 from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
 from mlcref.schedule.loop import draw_loop
-from mlcref.schedule.thread_scopes import scope_conflict
+from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
 
@@ -139,7 +139,8 @@ def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
     else:
         shared = thread_axis.startswith("threadIdx")
         bound = _concurrent(func, loop, "bind", "thread_binding", thread_axis, reduce_allowed=shared)
-    conflict = scope_conflict(build_kind(func, bound)[0])
+    changed = build_kind(func, bound)[0]
+    conflict = scope_conflict(changed) or allocated_under_threads(func, changed)
     if conflict is not None:
         refuse(func, "bind.P6", conflict.text, [(bound.loop, "to be bound"), *conflict.marks])
     _check_axis(func, bound.loop, thread_axis)

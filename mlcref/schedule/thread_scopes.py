@@ -29,19 +29,26 @@ def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) ->
 
 
 def allocated_under_threads(before: PrimFunc, after: PrimFunc) -> Conflict | None:
-    """A buffer that ``after`` allocates in a block under thread axes that share it: one memory for all of them, where
-    the block stands for one of them. None when there is no such new buffer."""
-    known = {buffer for realize in index(before).blocks.values() for buffer in realize.block.alloc_buffers}
-    for realize in index(after).blocks.values():
+    """A buffer that ``after``, other than ``before``, allocates in a block under a thread axis that shares it: one
+    memory for all threads, where the block stands for one of them. None when there is no such buffer."""
+    known = {(buffer, tag) for buffer, tag, _ in _shared_in_blocks(before)}
+    for buffer, tag, realize in _shared_in_blocks(after):
+        if (buffer, tag) not in known:
+            text = f"{buffer.name} of scope {buffer.scope!r} would be one for all threads of {tag}"
+            return Conflict(text, ((realize, "in this block"),))
+    return None
+
+
+def _shared_in_blocks(func: PrimFunc) -> Iterator[tuple[Buffer, str, BlockRealize]]:
+    where = index(func)
+    for realize in where.blocks.values():
         for buffer in realize.block.alloc_buffers:
             kind = buffer.scope.partition(".")[0]
-            for loop in index(after).above(realize) if buffer not in known else ():
+            for loop in where.above(realize):
                 tag = getattr(loop, "thread", None) or "vthread"
                 apart = "vthread" in tag or tag.startswith(PRIVATE_TO.get(kind, ()))
                 if not apart and not (kind == "shared" and tag.startswith("threadIdx")):
-                    text = f"{buffer.name} of scope {buffer.scope!r} would be one for all threads of {tag}"
-                    return Conflict(text, ((realize, "in this block"),))
-    return None
+                    yield buffer, tag, realize
 
 
 def shared_by_threads(buffer: Buffer, loop: For) -> bool:
