@@ -25,6 +25,7 @@ from mlcref.ir import (
     Var,
     any_node,
     buffers_used,
+    cast,
     const,
     fresh,
     index,
@@ -260,7 +261,7 @@ def _inlined(block: Block, store: BufferStore, places: Mapping[Var, int], realiz
 
     def exchange(node: Any) -> Any:
         if isinstance(node, BufferLoad) and node.buffer is store.buffer:
-            values = {var: node.indices[d] for var, d in places.items()}
+            values = {var: cast(var.type, node.indices[d]) for var, d in places.items()}
             value = substitute(store.value, {**zeros, **values})
             return fresh(value) if any_node(value, Let) else value
         return None
