@@ -24,6 +24,8 @@ from mlcref.runtime.cache import cache_root, digest, publish, scratch
 _BASE = ("-O3", "-fPIC", "-shared", "-fno-strict-aliasing", "-w")
 _WANTED = ("-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 _WIDE_VECTORS = "-mprefer-vector-width=512"
+_NO_MASKED_SHORTS = "-mno-avx512bw"
+"""gcc 12 loses elements of 8 and 16 bits that it loads under a mask: ``T[i] = 1 <= i && i < 9 ? A[i - 1] : 0``."""
 _OPENMP = "-fopenmp"
 _LIBRARIES = ("-lmvec", "-lm")
 
@@ -148,7 +150,7 @@ def _probed(command: tuple[str, ...]) -> Compiler:
     status = program.stat()
     include = sysconfig.get_paths()["include"]
     stamp = f"{program} {status.st_mtime_ns} {status.st_size}"
-    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED)
+    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED, _NO_MASKED_SHORTS)
     name = f"compiler-{key}.json"
     if name not in _known:
         _known[name] = _read(cache_root() / name) or _try_out(command, name)
@@ -171,6 +173,8 @@ def _try_out(command: tuple[str, ...], name: str) -> Compiler:
         wanted = [*_WANTED, _OPENMP]
         if "avx512f" in cpu_features():
             wanted.append(_WIDE_VECTORS)
+        if "avx512bw" in cpu_features() and "clang" not in version.lower():
+            wanted.append(_NO_MASKED_SHORTS)
         flags = _accepted(command, folder, wanted)
         libraries = _accepted(command, folder, _LIBRARIES)
         compiler = Compiler(command, version, (*_BASE, *flags), libraries)

@@ -47,7 +47,7 @@ def error_tests() -> Counter[str]:
 
 def killed(target: str, results: dict[str, Any]) -> str:
     """Killed and given mutants of a target; those that change no program are left out."""
-    mine = [m for m in mutants() if m.target == target and not m.equivalent]
+    mine = [m for m in mutants() if m.target == target and not m.equivalent and m.name in results]
     return f"{sum(results.get(m.name, {}).get('status') == 'killed' for m in mine)} of {len(mine)}"
 
 
@@ -110,21 +110,24 @@ def survivors() -> list[str]:
     results = _read(RESULTS)
     lines = []
     for mutant in mutants():
-        if results.get(mutant.name, {}).get("status") != "killed":
-            lines.append(f"* `{mutant.name}` ({mutant.target}): {mutant.why}. {mutant.equivalent}".rstrip())
+        found = results.get(mutant.name)
+        if found is None or found["status"] != "killed":
+            seeds = 0 if found is None else sum(number is not None for number, _, _ in found["found"])
+            state = "not run yet" if found is None else f"{found['status']}, killed on {seeds} seeds"
+            lines.append(f"* `{mutant.name}` ({mutant.target}; {state}): {mutant.why}. {mutant.equivalent}".rstrip())
     return lines or ["None."]
 
 
 def text() -> str:
     """The page."""
     results = _read(RESULTS)
-    given = [m for m in mutants() if not m.equivalent]
+    given = [m for m in mutants() if not m.equivalent and m.name in results]
     dead = [m for m in given if results.get(m.name, {}).get("status") == "killed"]
     found = sorted(number for m in dead for number, _, _ in results[m.name]["found"])
     score = (
-        f"{len(dead)} of {len(given)} mutants that change the meaning of some program were killed on three seeds "
-        f"({100 * len(dead) / max(len(given), 1):.1f} %), each within 500 examples; the median took "
-        f"{found[len(found) // 2] if found else 0} examples."
+        f"Of {len(mutants())} mutants, {len(given)} were run that change the meaning of some program; {len(dead)} of "
+        f"them were killed on each of three seeds ({100 * len(dead) / max(len(given), 1):.1f} %), within 500 examples; "
+        f"the median took {found[len(found) // 2] if found else 0} examples."
     )
     parts = [HEAD + "## Primitives", "", *primitive_rows(), "",
              "## Preconditions that are often stricter than the oracle", "", *strict_rows(), "",

@@ -108,3 +108,21 @@ def test_what_is_no_program_is_refused(thing: object) -> None:
         compile(thing)  # type: ignore[arg-type]
     with pytest.raises(MlcrefError, match=r"no functions"):
         compile(IRModule({}))
+
+
+@needs_compiler
+def test_short_integers_under_a_condition() -> None:
+    """gcc 12 with AVX-512BW loses an element of this loop: the flags keep it from masked loads of short integers."""
+    func = from_source("""
+from mlcref.script import tir as T
+@T.prim_func
+def pad(A: T.Buffer((8, 2), "int16"), B: T.Buffer((11, 2), "int16")):
+    T.func_attr({"tir.noalias": True})
+    for i, j in T.grid(11, 2):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = T.if_then_else(vi >= 1 and vi < 9, A[vi - 1, vj], T.int16(0))
+""")
+    a, b = np.arange(1, 17, dtype="int16").reshape(8, 2), np.full((11, 2), -1, "int16")
+    compile(func, "cython")["pad"](a, b)
+    np.testing.assert_array_equal(b, np.pad(a, ((1, 2), (0, 0))))
