@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -305,8 +306,11 @@ def draw_tensorize(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
         return None
     if described is None:
         return None
-    TensorIntrin.register(DRAWN, described, _strided(described, pick), override=True)
-    return {"block_or_loop": target, "tensor_intrin": DRAWN}
+    impl = _strided(described, pick)
+    # A name by content, so that a trace means the same after other draws; few names, so that memory stays bounded.
+    number = int(hashlib.sha1((described.script() + impl.script()).encode()).hexdigest(), 16) % 4096
+    TensorIntrin.register(f"{DRAWN}.{number}", described, impl, override=True)
+    return {"block_or_loop": target, "tensor_intrin": f"{DRAWN}.{number}"}
 
 
 def _described(func: PrimFunc, target: Handle) -> PrimFunc | None:
