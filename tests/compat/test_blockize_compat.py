@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mlcref.arith import simplify
 from mlcref.errors import ScheduleError
-from mlcref.ir import Expr, IRModule, PrimFunc, first_difference, map_children
+from mlcref.ir import IRModule, PrimFunc, first_difference
 from mlcref.ir.tensor_intrin import TensorIntrin
 from mlcref.schedule import Schedule, Trace
 from mlcref.script import from_source
+from old_names import OldNames, normalised
 
 tvm = pytest.importorskip("tvm", reason="compares with Apache TVM, which is not installed")
 
@@ -295,28 +295,6 @@ def intrinsics() -> None:
         TensorIntrin.register(f"compat.{name}", from_source(desc), from_source(impl), override=True)
         theirs = (tvm.script.from_source(desc), tvm.script.from_source(impl))
         tvm.s_tir.TensorIntrin.register(f"compat.{name}", *theirs, override=True)
-
-
-class OldNames:
-    """TVM's schedule with the names of the course."""
-
-    def __init__(self, sch: Any) -> None:
-        self.sch = sch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sch, {"get_block": "get_sblock"}.get(name, name))
-
-
-def normalised(program: Any) -> Any:
-    """Index expressions simplified the same way on both sides."""
-
-    def visit(node: Any) -> Any:
-        new = map_children(visit, node)
-        return simplify(new, {}) if isinstance(new, Expr) and new.dtype in ("int32", "int64") else new
-
-    func = program["main"] if isinstance(program, IRModule) else program
-    assert isinstance(func, PrimFunc)
-    return visit(func).without_attr("global_symbol")
 
 
 def in_tvm(func: PrimFunc) -> Any:

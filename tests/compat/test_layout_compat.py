@@ -18,6 +18,7 @@ from mlcref.schedule.find import loop_domain
 from mlcref.schedule.nest import iterator_ranges
 from mlcref.script import from_source
 from mlcref.verify.generate import program as draw_program
+from old_names import OldNames
 
 tvm = pytest.importorskip("tvm", reason="compares with Apache TVM, which is not installed")
 
@@ -166,16 +167,6 @@ CASES: list[tuple[str, Callable[[Any], Any]]] = [
 ]  # fmt: skip
 
 
-class Old:
-    """TVM's schedule with the names of the course."""
-
-    def __init__(self, sch: Any) -> None:
-        self.sch = sch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sch, {"get_block": "get_sblock"}.get(name, name))
-
-
 def normalised(program: Any) -> Any:
     """Index expressions simplified the same way on both sides, in the ranges of the variables."""
 
@@ -211,7 +202,7 @@ def test_same_trace_and_same_program(program: str, act: Callable[[Any], Any]) ->
     ours = Schedule(from_source(PROGRAMS[program]))
     act(ours)
     theirs = in_tvm(from_source(PROGRAMS[program]))
-    act(Old(theirs))
+    act(OldNames(theirs))
     assert ours.trace.as_python(dialect="tirx") == list(theirs.trace.as_python())
     assert_same(ours, theirs)
     rows = json.loads(json.dumps(theirs.trace.as_json(), default=lambda imm: getattr(imm, "value", None)))

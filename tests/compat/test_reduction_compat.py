@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mlcref.arith import simplify
 from mlcref.errors import ScheduleError
-from mlcref.ir import Block, Expr, IRModule, PrimFunc, first_difference, map_children, replace, rewrite
+from mlcref.ir import Block, IRModule, first_difference, replace, rewrite
 from mlcref.schedule import Schedule, Trace
 from mlcref.script import from_source
+from old_names import OldNames, normalised
 
 
 tvm = pytest.importorskip("tvm", reason="compares with Apache TVM, which is not installed")
@@ -249,26 +249,6 @@ CUT: list[tuple[str, Act]] = [
 ]
 
 
-def with_old_names(sch: Any) -> Any:
-    class Old:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(sch, {"get_block": "get_sblock"}.get(name, name))
-
-    return Old()
-
-
-def normalised(program: Any) -> Any:
-    """Index expressions simplified the same way on both sides."""
-
-    def visit(node: Any) -> Any:
-        new = map_children(visit, node)
-        return simplify(new, {}) if isinstance(new, Expr) and new.dtype in ("int32", "int64") else new
-
-    func = program["main"] if isinstance(program, IRModule) else program
-    assert isinstance(func, PrimFunc)
-    return visit(func).without_attr("global_symbol")
-
-
 def text(program: str) -> str:
     """The program as TVM reads it."""
     made: str = IRModule({"main": from_source(program)}).script(dialect="tirx")
@@ -288,7 +268,7 @@ def compare(program: str, act: Act, *, regions: bool = True) -> None:
     ours = Schedule(from_source(program))
     act(ours)
     theirs = tvm.s_tir.Schedule(tvm.script.from_source(text(program)))
-    act(with_old_names(theirs))
+    act(OldNames(theirs))
     assert [line.replace("get_block", "get_sblock") for line in ours.trace.as_python()] == list(
         theirs.trace.as_python()
     )
@@ -352,7 +332,7 @@ def test_random_calls() -> None:
             continue
         theirs = tvm.s_tir.Schedule(tvm.script.from_source(text(program)))
         try:
-            act(with_old_names(theirs))
+            act(OldNames(theirs))
         except (tvm.s_tir.ScheduleError, ValueError):
             continue
         mine, parsed = normalised(ours.mod), normalised(from_source(theirs.mod.script()))

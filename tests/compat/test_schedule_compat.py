@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mlcref.arith import simplify
-from mlcref.ir import Expr, IRModule, PrimFunc, first_difference, map_children
+from mlcref.ir import IRModule, first_difference
 from mlcref.schedule import Schedule, Trace
 from mlcref.script import from_source
+from old_names import OldNames, normalised
 
 tvm = pytest.importorskip("tvm", reason="compares with Apache TVM, which is not installed")
 
@@ -123,34 +123,12 @@ CASES: list[tuple[str, Callable[[Any], None]]] = [
 ]
 
 
-def with_old_names(sch: Any) -> Any:
-    """TVM's schedule with the names of the course."""
-
-    class Old:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(sch, {"get_block": "get_sblock"}.get(name, name))
-
-    return Old()
-
-
-def normalised(program: Any) -> Any:
-    """Index expressions simplified the same way on both sides."""
-
-    def visit(node: Any) -> Any:
-        new = map_children(visit, node)
-        return simplify(new, {}) if isinstance(new, Expr) and new.dtype in ("int32", "int64") else new
-
-    func = program["main"] if isinstance(program, IRModule) else program
-    assert isinstance(func, PrimFunc)
-    return visit(func).without_attr("global_symbol")
-
-
 @pytest.mark.parametrize(("program", "act"), CASES, ids=[f"{p}-{f.__name__}" for p, f in CASES])
 def test_same_trace_and_same_program(program: str, act: Callable[[Any], None]) -> None:
     ours = Schedule(from_source(PROGRAMS[program]))
     act(ours)
     theirs = tvm.s_tir.Schedule(tvm.script.from_source(ours_text(program)))
-    act(with_old_names(theirs))
+    act(OldNames(theirs))
     mine = [line.replace("get_block", "get_sblock") for line in ours.trace.as_python()]
     assert mine == list(theirs.trace.as_python())
     parsed = from_source(theirs.mod.script())
@@ -167,7 +145,7 @@ def ours_text(program: str) -> str:
 @pytest.mark.parametrize("act", [tile_matmul, cache_matmul], ids=lambda act: act.__name__)
 def test_a_trace_of_tvm_in_json_replays_here(act: Callable[[Any], None]) -> None:
     theirs = tvm.s_tir.Schedule(tvm.script.from_source(ours_text("matmul")))
-    act(with_old_names(theirs))
+    act(OldNames(theirs))
     ours = Schedule(from_source(PROGRAMS["matmul"]))
     Trace.apply_json_to_schedule(json.loads(json.dumps(theirs.trace.as_json(), default=lambda imm: imm.value)), ours)
     assert ours.trace.as_python()[1:] == list(theirs.trace.as_python())[1:]
