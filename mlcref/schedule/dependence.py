@@ -64,9 +64,9 @@ def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
     loop over a thread axis, the scope of the buffer must have copies per thread as well.
     """
     scope = scope_of(func, loop)
-    if buffer not in scope.block.alloc_buffers or not _copied(buffer, loop.thread):
+    if buffer not in scope.block.alloc_buffers or not has_copies(buffer, loop.thread):
         return False
-    if any(isinstance(up, For) and not _copied(buffer, up.thread) for up in index(func).above(loop)):
+    if any(isinstance(up, For) and not has_copies(buffer, up.thread) for up in index(func).above(loop)):
         return False  # in a kernel its memory is allocated above the threads that share it
     inside = set(blocks_below(loop))
     users = [b for b in child_blocks(scope) if any(r.buffer is buffer for r in (*b.block.reads, *b.block.writes))]
@@ -74,7 +74,7 @@ def is_private(func: PrimFunc, loop: For, buffer: Buffer) -> bool:
     return all(user in inside and not reduce_loops(user) & around for user in users)
 
 
-def _copied(buffer: Buffer, thread: str | None) -> bool:
+def has_copies(buffer: Buffer, thread: str | None) -> bool:
     """Does each iteration of a loop over the axis ``thread`` (None: no thread axis) have a copy of ``buffer``?"""
     if thread is None or thread.startswith("vthread"):
         return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Stmt, Var, index
-from mlcref.schedule.dependence import PRIVATE_TO, Conflict
+from mlcref.schedule.dependence import PRIVATE_TO, Conflict, has_copies
 from mlcref.schedule.find import blocks_below
 
 def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) -> Conflict | None:
@@ -43,12 +43,10 @@ def _shared_in_blocks(func: PrimFunc) -> Iterator[tuple[Buffer, str, BlockRealiz
     where = index(func)
     for realize in where.blocks.values():
         for buffer in realize.block.alloc_buffers:
-            kind = buffer.scope.partition(".")[0]
             for loop in where.above(realize):
-                tag = getattr(loop, "thread", None) or "vthread"
-                apart = "vthread" in tag or tag.startswith(PRIVATE_TO.get(kind, ()))
-                if not apart and not (kind == "shared" and tag.startswith("threadIdx")):
-                    yield buffer, tag, realize
+                if not isinstance(loop, For) or has_copies(buffer, loop.thread) or shared_by_threads(buffer, loop):
+                    continue
+                yield buffer, loop.thread or "", realize
 
 
 def shared_by_threads(buffer: Buffer, loop: For) -> bool:
