@@ -15,13 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 from mlcref.errors import MlcrefError, ScheduleError, UnsupportedError
-from mlcref.ir import For, PrimFunc, Token, Var, index, walk, wellformed
+from mlcref.ir import BlockRealize, For, PrimFunc, Token, Var, index, walk, wellformed
 from mlcref.lower import PIPELINE, Pass, lower
 from mlcref.schedule import TABLE, Primitive
 from mlcref.schedule.table import Handle, forced
 from mlcref.testing.pointers import exchanged, pointing_directly
 from mlcref.testing.promises import broken
 from mlcref.testing.recipes import cooked
+from mlcref.testing.sites import site
 from mlcref.verify.equivalent import check_equivalent
 from mlcref.verify.findings import verify
 from mlcref.verify.generate import STAGES, program, varied
@@ -115,10 +116,12 @@ def primitive_example(name: str, pick: Pick, *, force: bool = True, options: dic
     (True, False)
     """
     primitive, example = TABLE[name], Example(name)
-    func = drawn_program(pick)
+    special = site(f"primitive:{name}", pick)
+    func = special or drawn_program(pick)
     example.declared = pick([False, False, True])
     first = [_FIRST.get(name, name)] if pick([False, False, False, True]) or name == "unannotate" else []
-    for before in [*first, *([""] * pick(range(LONGEST_PREFIX + 1)))]:
+    longest = LONGEST_PREFIX if special is None else pick([0, 0, 1])
+    for before in [*first, *([""] * pick(range(longest + 1)))]:
         try:
             if before or pick([True, True, False]):
                 func = _prefix_step(func, pick, example, before)
@@ -308,9 +311,11 @@ def pass_example(name: str, pick: Pick, *, options: dict[str, Any] | None = None
 
 def _pass_once(name: str, pick: Pick, options: dict[str, Any]) -> Example:
     example, step = Example(name), next(step for step in PIPELINE if step.name == name)
-    func = drawn_program(pick)
+    special = site(f"pass:{name}", pick)
+    func = special or drawn_program(pick)
     try:
-        func = scheduled(func, pick, example.steps)
+        if special is None or (isinstance(func.body, BlockRealize) and pick([False, False, True])):
+            func = scheduled(func, pick, example.steps)
         if name == "declare_pointed" or pick([False] * 11 + [True]):
             func = _calling(func, pick)
     except _FAILURES as error:

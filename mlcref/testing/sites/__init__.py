@@ -1,0 +1,34 @@
+"""Programs in which a pass or a primitive has something to do that :func:`mlcref.verify.generate.varied` seldom draws.
+
+A *site* draws a program of one family by ``pick``: starts of reductions between statements, windows that overlap,
+kernels whose threads read each other. Those of a pass may be blockless already: the passes before it run over both.
+The harness draws half of the examples of a target from its sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlcref.ir import PrimFunc
+from mlcref.testing.sites import accumulators, conditions, instructions, memory, threads
+
+Site = Callable[[Callable[..., Any]], PrimFunc]
+"""Draws a program."""
+
+SITES: dict[str, tuple[Site, ...]] = {
+    **accumulators.SITES, **conditions.SITES, **instructions.SITES, **memory.SITES, **threads.SITES,
+}  # fmt: skip
+"""By target, as campaigns name them: ``pass:unroll``, ``primitive:split``."""
+
+
+def site(target: str, pick: Callable[..., Any]) -> PrimFunc | None:
+    """A program from one of the sites of a target, in half of the calls; None otherwise.
+
+    >>> site("pass:none", lambda options: options[0]) is None
+    True
+    """
+    if target not in SITES or pick([False, True]):
+        return None
+    made: Site = pick(SITES[target])
+    return made(pick)

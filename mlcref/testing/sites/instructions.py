@@ -1,0 +1,10 @@
+"""Sites of primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlcref.ir import PrimFunc
+
+SITES: dict[str, tuple[Callable[[Callable[..., Any]], PrimFunc], ...]] = {}
