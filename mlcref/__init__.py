@@ -4,6 +4,7 @@
 """
 
 from mlcref import arith, dtype, errors, interp, ir, nd, relax, runtime, schedule, script, target, te, tir, verify
+from mlcref.autoschedule import autoschedule
 from mlcref.driver import build, compile
 from mlcref.errors import MlcrefError
 from mlcref.errors import MlcrefError as TVMError
@@ -22,8 +23,8 @@ from mlcref.runtime import cpu, device
 __version__ = "0.1.0"
 
 __all__ = [
-    "IRModule", "MlcrefError", "TVMError", "arith", "build", "compile", "cpu", "device", "dtype", "errors",
-    "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "nd", "register_func",
-    "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir",
+    "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
+    "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "nd",
+    "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir",
     "verify",
 ]  # fmt: skip

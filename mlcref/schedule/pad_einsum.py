@@ -99,8 +99,8 @@ def plan_pad_einsum(func: PrimFunc, block: Token, padding: list[int]) -> PadFact
     if len(padding) != len(items) or any(isinstance(p, bool) or p <= 0 for p in padding):
         what = f"padding {padding} is not one positive number for each of {len(items)} iterators"
         raise refusal(func, "pad_einsum.P1", what, marks)
-    places, stored = _einsum(func, realize)
     rounded = _rounded(items, padding)
+    places, stored = _einsum(func, realize, rounded)
     wider, longer = _wider_loops(func, realize, rounded)
     _check_values(func, realize, longer)
     padded = {buffer: place for buffer, place in places.items() if _uses(place, rounded)}
@@ -118,9 +118,12 @@ def _uses(place: Place, iterators: Collection[Var]) -> bool:
     return any(uses_any(i, set(iterators)) for i in place)
 
 
-def _einsum(func: PrimFunc, realize: BlockRealize) -> tuple[dict[Buffer, Place], list[Buffer]]:
+def _einsum(
+    func: PrimFunc, realize: BlockRealize, rounded: Collection[Var]
+) -> tuple[dict[Buffer, Place], list[Buffer]]:
     """Where the block uses each buffer, and which ones it stores: stores and nothing else, each buffer at one place
-    made of iterators and constants (P3)."""
+    made of iterators and constants (P3). Buffers that are read only where no padded iterator leads need no padding,
+    so that any places will do."""
     block, rule = realize.block, "pad_einsum.P3"
     places: dict[Buffer, Place] = {}
     lets, values, stores = _parts(block)
@@ -128,7 +131,10 @@ def _einsum(func: PrimFunc, realize: BlockRealize) -> tuple[dict[Buffer, Place],
         if not isinstance(stmt, BufferStore) or block.alloc_buffers or block.match_buffers:
             what = f"block {block.name} is more than stores"
             raise refusal(func, rule, what, [(realize, "to be padded"), (stmt, "this statement")])
-    uses = [(load.buffer, load.indices) for value in values for load in loads(value)]
+    read = [load for value in values for load in loads(value)]
+    moving = {load.buffer for load in read if _uses(load.indices, {*rounded, *lets})}
+    moving |= {s.buffer for s in stores if isinstance(s, BufferStore)}
+    uses = [(load.buffer, load.indices) for load in read if load.buffer in moving]
     for buffer, place in [*uses, *[(s.buffer, s.indices) for s in stores if isinstance(s, BufferStore)]]:
         known = places.setdefault(buffer, place)
         plain = all(isinstance(i, Const) or (type(i) is Var and i not in lets) for i in place)

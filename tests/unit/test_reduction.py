@@ -148,6 +148,27 @@ def main(A: T.Buffer((16,), "float32"), C: T.Buffer((1,), "float32")):
     assert same(before, sch)
 
 
+def test_what_no_padded_iterator_reads_stays_as_it_is() -> None:
+    """A convolution padded along its outputs: the image is read at sums of iterators, at more than one place."""
+    before = from_source("""
+@T.prim_func
+def main(X: T.Buffer((8, 2), "float32"), W: T.Buffer((3, 2, 5), "float32"), Y: T.Buffer((6, 5), "float32")):
+    for i, o, r, c in T.grid(6, 5, 3, 2):
+        with T.block("Y"):
+            vi, vo, vr, vc = T.axis.remap("SSRR", [i, o, r, c])
+            with T.init():
+                Y[vi, vo] = T.float32(0)
+            Y[vi, vo] = Y[vi, vo] + (X[vi + vr, vc] + X[vi, vc]) * W[vr, vc, vo]
+""")
+    sch = Schedule(before)
+    sch.pad_einsum(sch.get_block("Y"), [1, 4, 1, 1])
+    assert [r.block.name for r in index(sch.mod["main"]).blocks.values()] == ["root", "W_pad", "Y", "Y_pad"]
+    assert same(before, sch)
+    sch = Schedule(before)
+    with pytest.raises(ScheduleError, match="X at more than one place"):
+        sch.pad_einsum(sch.get_block("Y"), [4, 4, 1, 1])
+
+
 def test_a_true_region_may_say_less_than_the_index() -> None:
     """TVM pads the loop but not the buffer (examples/found_in_tvm/pad_einsum_region.py)."""
     before = from_source("""

@@ -1,0 +1,187 @@
+"""Sums of products (matrix products, convolutions): register tiles over a packed operand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from mlcref.autoschedule.lanes import vectorize_last
+from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
+from mlcref.autoschedule.tiles import Tile, panels_at_once, reduced_at_once, register_tile, rounded_up
+from mlcref.autoschedule.work import Work
+from mlcref.dtype import parse
+from mlcref.ir import Expr, IterVar, Var
+from mlcref.schedule import BlockRV, LoopRV
+
+_FEW_ROWS = 4
+"""So few rows do not pay for packing."""
+BATCH, PANELS, ROWS, STRIPS = "batch", "panels", "rows", "strips"
+"""What is shared among threads: the batch, the panels of lanes, the outer rows, the strips of a row."""
+
+
+def schedule_contraction(work: Work, block: BlockRV) -> bool:
+    """Tile a sum of products; says whether the block is one.
+
+    The trace is that of a blocked matrix product: the operand that holds the lanes is copied into panels of the tile's
+    width, whose rows lie one after the other; a tile of the output stays in registers while the sum runs.
+    Source: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
+    """
+    nest = nest_of(work.func, work.token(block))
+    form = None if nest is None else contraction_of(nest)
+    if form is None or not form.rows:
+        return False
+    plan = planned(work, form)
+    pack, cut = _pad(work, block, plan)
+    _tile(work, block, plan, pack, cut)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes: the register ``tile``, ``reduced`` terms at a time, ``slab`` panels at a time, extents after padding;
+    ``shared`` is what ``threads`` share, None for one thread."""
+
+    form: Contraction
+    tile: Tile
+    reduced: int | None
+    slab: int
+    packed: bool
+    extents: dict[Var, int]
+    shared: str | None
+    threads: int
+
+    @property
+    def row(self) -> IterVar:
+        """The iterator over the rows of the tile."""
+        return self.form.rows[-1]
+
+    @property
+    def parts(self) -> int:
+        """In how many parts the sum is taken."""
+        return 1 if self.reduced is None else self.extents[self.form.nest.reduce[0].var] // self.reduced
+
+    @property
+    def is_padded(self) -> bool:
+        """Do tiles reach over the ends?"""
+        return self.extents != self.form.nest.extents
+
+
+def planned(work: Work, form: Contraction) -> Plan:
+    """The sizes for a sum of products on the machine."""
+    machine, extents = work.machine, dict(form.nest.extents)
+    row, lane, reduce = form.rows[-1].var, form.lane.var, form.nest.reduce
+    rows = prod(extents[item.var] for item in form.rows)
+    packed = rows > _FEW_ROWS and all(isinstance(index, Var) for index in form.wide.indices)
+    dtype = form.nest.store.buffer.type
+    tile = register_tile(extents[row], extents[lane], machine.lanes(dtype), machine,
+                         any(index is row for index in form.narrow.indices))  # fmt: skip
+    terms = prod(extents[item.var] for item in reduce)
+    reduced = reduced_at_once(terms, machine) if len(reduce) == 1 and packed else None
+    threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
+    for var, unit in ((row, tile.rows), (lane, tile.columns)):
+        extents[var] = rounded_up(extents[var], unit)
+    if reduced is not None:
+        extents[reduce[0].var] = rounded_up(terms, reduced)
+    panels = extents[lane] // tile.columns
+    panel_bytes = (reduced or terms) * tile.columns * parse(form.wide.buffer.type).bits // 8
+    shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
+    own = panels // threads if shared == PANELS else panels
+    slab = panels_at_once(own, panel_bytes, machine) if packed else own
+    return Plan(form, tile, reduced, slab, packed, extents, shared, threads)
+
+
+def _shared(form: Contraction, extents: dict[Var, int], panels: int, fits: bool, threads: int) -> str | None:
+    """What the threads share: whole problems, rows over a packed operand that all can hold, panels, strips."""
+    if threads == 1:
+        return None
+    if prod(extents[item.var] for item in form.batch) >= threads:
+        return BATCH
+    if fits and prod(extents[item.var] for item in form.rows[:-1]) >= 2 * threads:
+        return ROWS
+    return PANELS if panels % threads == 0 else STRIPS
+
+
+def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockRV | None]:
+    """Round extents up: the block that fills the operand with the lanes, and the one that cuts out the result."""
+    if not plan.is_padded:
+        return None, None
+    form, sch = plan.form, work.sch
+    units = {plan.row.var: plan.tile.rows, form.lane.var: plan.tile.columns}
+    if plan.reduced is not None:
+        units[form.nest.reduce[0].var] = plan.reduced
+    sch.pad_einsum(block, [units.get(item.var, 1) for item in form.nest.realize.block.iter_vars])
+    pack = None
+    for copy in sch.get_producers(block):
+        read = work.block(copy).reads[0].buffer if work.block(copy).reads else None
+        if read is form.wide.buffer and plan.packed:
+            pack = copy
+        elif read in (form.narrow.buffer, form.wide.buffer) and work.block(copy).name.endswith("_pad"):
+            sch.compute_inline(copy)
+    (cut,) = sch.get_consumers(block)
+    return pack, cut
+
+
+def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: BlockRV | None) -> None:
+    """Split and order the loops, fill the panels where they are used, vectorize."""
+    sch, form = work.sch, plan.form
+    loops = dict(zip([item.var for item in form.nest.order], sch.get_loops(block), strict=True))
+    across, slab, panel, lane = sch.split(
+        loops[form.lane.var], [plan.threads if plan.shared == PANELS else 1, None, plan.slab, plan.tile.columns]
+    )
+    share, strip, row = sch.split(
+        loops[plan.row.var], [plan.threads if plan.shared == STRIPS else 1, None, plan.tile.rows]
+    )
+    terms = [loops[item.var] for item in form.nest.reduce]
+    part: list[LoopRV] = []
+    if plan.parts > 1:
+        outer, inner = sch.split(terms[0], [None, plan.reduced])
+        part, terms = [outer], [inner]
+    batch = [loops[item.var] for item in form.batch]
+    rows = [loops[item.var] for item in form.rows[:-1]]
+    columns = [loops[item.var] for item in form.columns]
+    inner_loops = [strip, panel, *terms, row, lane]
+    if plan.shared == ROWS:
+        sch.reorder(*batch, *rows, share, across, *columns, slab, *part, *inner_loops)
+    else:
+        sch.reorder(*batch, share, across, *columns, slab, *part, *rows, *inner_loops)
+    shared = {BATCH: batch, PANELS: [across], ROWS: rows, STRIPS: [share]}.get(plan.shared or "", [])
+    if shared:
+        sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
+    if plan.packed:
+        _pack(work, block, plan, pack, part[0] if part else slab)
+    if cut is not None:
+        sch.reverse_compute_at(cut, panel if plan.parts == 1 else slab)
+        vectorize_last(work, cut)
+        work.finish(cut)
+    sch.unroll(row)
+    sch.vectorize(lane)
+    work.finish(block)
+
+
+def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: LoopRV) -> None:
+    """The operand with the lanes in panels, filled at ``where``, or before all threads that need the same ones."""
+    sch, wide = work.sch, plan.form.wide
+    reads = [region.buffer for region in work.block(block).reads]
+    copied = work.block(pack).writes[0].buffer if pack is not None else wide.buffer
+    position = reads.index(copied)
+    if pack is None:
+        pack = sch.cache_read(block, position, "global")
+    at_start = plan.shared in (ROWS, STRIPS)
+    if not at_start:
+        sch.compute_at(pack, where, preserve_unit_loops=True)
+    axis = next(d for d, i in enumerate(wide.indices) if i is plan.form.lane.var)
+    width = plan.tile.columns
+
+    def panels(*index: Expr) -> list[Expr]:
+        others = [i for d, i in enumerate(index) if d != axis]
+        return [index[axis] // width, *others, index[axis] % width]
+
+    sch.transform_layout(block, ("read", position), panels)
+    own = sch.get_loops(pack)[-len(wide.indices) :]
+    panel, lane = sch.split(own[axis], [None, width])
+    others = [loop for d, loop in enumerate(own) if d != axis]
+    sch.reorder(panel, *others, lane)
+    if at_start and plan.threads > 1:
+        sch.parallel(panel)
+    sch.vectorize(lane)
+    work.finish(pack)

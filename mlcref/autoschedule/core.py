@@ -1,0 +1,47 @@
+"""``autoschedule``: a schedule for each block of a module, by rules over its structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlcref.autoschedule.contraction import schedule_contraction
+from mlcref.autoschedule.machine import Machine
+from mlcref.autoschedule.work import Work
+from mlcref.ir import IRModule, PrimFunc
+from mlcref.schedule import BlockRV, Schedule
+
+RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (schedule_contraction,)
+"""In the order in which they are tried on a block; the first that fits schedules it."""
+
+
+def autoschedule(
+    mod: IRModule | PrimFunc, target: Any = None, *, check: str = "off", machine: Machine | None = None
+) -> Schedule:
+    """A schedule of all tensor programs of ``mod`` for ``target`` (default: this machine's CPU).
+
+    The result's ``mod`` is the scheduled module, its ``trace`` the instructions that lead there, an ordinary trace:
+    it can be shown, replayed and changed. With ``check="oracle"`` each instruction is verified as it is applied, which
+    takes long for large shapes. ``machine`` are the sizes to fit to, instead of those that the target says.
+
+    >>> from mlcref import te
+    >>> A, B = te.placeholder((64, 64), name="A"), te.placeholder((64, 64), name="B")
+    >>> k = te.reduce_axis((0, 64), name="k")
+    >>> C = te.compute((64, 64), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="C")
+    >>> sch = autoschedule(te.create_prim_func([A, B, C]), "cython --num-cores=1")
+    >>> "sch.vectorize" in str(sch.trace)
+    True
+    """
+    sch = Schedule(mod, check=check)
+    fitted = machine or Machine.of("cython" if target is None else target)
+    for name in sch.mod.prim_funcs():
+        sch.work_on(name)
+        _schedule_function(Work(sch, name, fitted))
+    return sch
+
+
+def _schedule_function(work: Work) -> None:
+    root = work.sch.get_block(work.func.root.name)
+    for block in work.sch.get_child_blocks(root):
+        if work.token(block) not in work.done:
+            any(rule(work, block) for rule in RULES)

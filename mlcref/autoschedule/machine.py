@@ -1,0 +1,37 @@
+"""What schedules are fitted to: lanes, registers, caches, threads. Tests fit them to tiny machines, so that small
+programs have all the parts of large ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlcref import dtype as dt
+from mlcref.ir import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Sizes of a CPU: bytes of a vector and of the second cache of one core, vector registers, threads; terms of a sum
+    that are taken at once, and operations that pay for starting threads.
+
+    >>> Machine(threads=2).lanes("float32")
+    16
+    """
+
+    vector_bytes: int = 64
+    registers: int = 32
+    l2_bytes: int = 1 << 20
+    threads: int = 1
+    terms: int = 512
+    parallel_work: int = 400_000
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of ``dtype`` in one vector."""
+        return max(self.vector_bytes // max(dt.parse(dtype).bits // 8, 1), 1)
+
+    @staticmethod
+    def of(target: Any) -> Machine:
+        """The machine that a target (or what makes one) describes."""
+        chosen = target if isinstance(target, Target) else Target(target)
+        return Machine(threads=chosen.num_cores)

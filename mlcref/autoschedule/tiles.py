@@ -1,0 +1,69 @@
+"""Which register tile, and how much of a packed operand stays in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from mlcref.autoschedule.machine import Machine
+
+_START_UP, _LOAD = 6, 0.25
+"""What a step of a tile costs beside its accumulators, in accumulators: once, and for each load of an operand. Fitted
+to measured tiles of 16 to 26 accumulators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """``rows`` x ``columns`` elements of the output in registers."""
+
+    rows: int
+    columns: int
+
+
+def rounded_up(size: int, unit: int) -> int:
+    """The least multiple of ``unit`` that is no less than ``size``.
+
+    >>> rounded_up(250, 64)
+    256
+    """
+    return -(-size // unit) * unit
+
+
+def register_tile(rows: int, columns: int, lanes: int, machine: Machine, padded_rows: bool = True) -> Tile:
+    """The tile for an output of ``rows`` x ``columns``: large, and leaving little over. Without ``padded_rows`` its
+    rows divide those of the output.
+
+    >>> register_tile(1024, 1024, 16, Machine())
+    Tile(rows=6, columns=64)
+    >>> register_tile(14, 64, 16, Machine(), padded_rows=False)
+    Tile(rows=7, columns=32)
+    """
+    best, best_score = Tile(1, lanes), -1.0
+    for wide, tall in product(range(4, 0, -1), range(1, machine.registers)):
+        held = tall * wide
+        if held + wide + 1 > machine.registers - 3 or (wide > 1 and (wide - 1) * lanes >= columns):
+            continue
+        if tall > rows or (not padded_rows and rows % tall):
+            continue
+        used = rows * columns / (rounded_up(rows, tall) * rounded_up(columns, wide * lanes))
+        score = used * held / (held + _START_UP + _LOAD * (tall + wide))
+        if score > best_score:
+            best, best_score = Tile(tall, wide * lanes), score
+    return best
+
+
+def reduced_at_once(size: int, machine: Machine) -> int:
+    """How many terms of a sum of ``size`` are taken before the next tile: all where few are too many.
+
+    >>> reduced_at_once(768, Machine()), reduced_at_once(2048, Machine()), reduced_at_once(1000, Machine())
+    (768, 512, 500)
+    """
+    if size <= 3 * machine.terms // 2:
+        return size
+    return -(-size // -(-size // machine.terms))
+
+
+def panels_at_once(panels: int, panel_bytes: int, machine: Machine) -> int:
+    """How many packed panels stay in the second cache: a divisor of ``panels``."""
+    most = max(machine.l2_bytes // max(panel_bytes, 1), 1)
+    return max(n for n in range(1, panels + 1) if panels % n == 0 and n <= most)

@@ -1,0 +1,59 @@
+"""The function that rules work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlcref.autoschedule.machine import Machine
+from mlcref.errors import ScheduleError
+from mlcref.ir import Block, For, PrimFunc, Token
+from mlcref.schedule import BlockRV, LoopRV, Schedule
+from mlcref.schedule.find import constant_extent
+
+
+@dataclass(slots=True)
+class Work:
+    """A schedule, the function of it that is worked on, the machine, and the blocks that need nothing more."""
+
+    sch: Schedule
+    name: str
+    machine: Machine
+    done: set[Token] = field(default_factory=set)
+
+    @property
+    def func(self) -> PrimFunc:
+        """The function as it is now."""
+        func = self.sch.mod[self.name]
+        assert isinstance(func, PrimFunc)
+        return func
+
+    def block(self, rv: BlockRV) -> Block:
+        """What a handle of a block stands for."""
+        block = self.sch.get(rv)
+        assert isinstance(block, Block)
+        return block
+
+    def token(self, rv: BlockRV) -> Token:
+        """The block of a handle."""
+        return self.block(rv).token
+
+    def extent(self, rv: LoopRV) -> int:
+        """The number of iterations of a loop."""
+        loop = self.sch.get(rv)
+        assert isinstance(loop, For)
+        extent = constant_extent(loop)
+        assert extent is not None
+        return extent
+
+    def finish(self, *blocks: BlockRV) -> None:
+        """No other rule looks at these blocks."""
+        self.done.update(self.token(block) for block in blocks)
+
+    def tries(self, primitive: str, *arguments: Any) -> bool:
+        """Apply a primitive where its preconditions allow it; says whether they did."""
+        try:
+            getattr(self.sch, primitive)(*arguments)
+        except ScheduleError:
+            return False
+        return True
