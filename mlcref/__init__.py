@@ -25,6 +25,6 @@ __version__ = "0.1.0"
 __all__ = [
     "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
     "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "nd",
-    "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target", "te", "tir",
-    "verify",
+    "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target",
+    "te", "tir", "verify",
 ]  # fmt: skip
