@@ -10,8 +10,8 @@ from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
 from mlcref.autoschedule.tiles import Tile, panels_at_once, reduced_at_once, register_tile, rounded_up
 from mlcref.autoschedule.work import Work
 from mlcref.dtype import parse
-from mlcref.ir import Expr, IterVar, Var
-from mlcref.schedule import BlockRV, LoopRV
+from mlcref.ir import Expr, IterVar, Var, loads
+from mlcref.schedule import BlockRV, LoopRV, find
 
 _FEW_ROWS = 4
 """So few rows do not pay for packing."""
@@ -31,9 +31,29 @@ def schedule_contraction(work: Work, block: BlockRV) -> bool:
     if form is None or not form.rows:
         return False
     plan = planned(work, form)
+    after = _follower(work, block, form)
     pack, cut = _pad(work, block, plan)
-    _tile(work, block, plan, pack, cut)
+    if after is not None and cut is not None:
+        work.sch.compute_inline(cut)
+    _tile(work, block, plan, pack, after or cut)
     return True
+
+
+def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
+    """The one block that uses the result, element by element: it takes over each tile while that is in the cache."""
+    out = form.nest.store.buffer
+    readers = find.consumers(work.func, form.nest.realize)
+    if out in work.func.buffers or len(readers) != 1:
+        return None
+    nest = nest_of(work.func, readers[0].block.token)
+    if nest is None or nest.reduce or len(nest.order) != len(out.shape):
+        return None
+    wanted = [item.var for item in nest.order]
+    for load in loads(nest.store.value):
+        if load.buffer is out and not all(i is v for i, v in zip(load.indices, wanted, strict=True)):
+            return None
+    (follower,) = work.sch.get_consumers(block)
+    return follower
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from mlcref.autoschedule.contraction import schedule_contraction
+from mlcref.autoschedule.elementwise import schedule_elementwise
+from mlcref.autoschedule.inlining import inline_elementwise
 from mlcref.autoschedule.machine import Machine
+from mlcref.autoschedule.windows import schedule_window
 from mlcref.autoschedule.work import Work
 from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
-RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (schedule_contraction,)
+RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
+    schedule_contraction, schedule_window, schedule_elementwise,
+)  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 
 
@@ -42,6 +47,7 @@ def autoschedule(
 
 def _schedule_function(work: Work) -> None:
     root = work.sch.get_block(work.func.root.name)
-    for block in work.sch.get_child_blocks(root):
+    blocks = [block for block in work.sch.get_child_blocks(root) if not inline_elementwise(work, block)]
+    for block in blocks:
         if work.token(block) not in work.done:
             any(rule(work, block) for rule in RULES)

@@ -11,6 +11,8 @@ _START_UP, _LOAD = 6, 0.25
 """What a step of a tile costs beside its accumulators, in accumulators: once, and for each load of an operand. Fitted
 to measured tiles of 16 to 26 accumulators."""
 
+_WIDEST = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -39,7 +41,7 @@ def register_tile(rows: int, columns: int, lanes: int, machine: Machine, padded_
     Tile(rows=7, columns=32)
     """
     best, best_score = Tile(1, lanes), -1.0
-    for wide, tall in product(range(4, 0, -1), range(1, machine.registers)):
+    for wide, tall in product(range(_WIDEST, 0, -1), range(1, machine.registers)):
         held = tall * wide
         if held + wide + 1 > machine.registers - 3 or (wide > 1 and (wide - 1) * lanes >= columns):
             continue

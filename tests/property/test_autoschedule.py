@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import mlcref
 from mlcref import te
 from mlcref.autoschedule import Machine, autoschedule
-from mlcref.ir import IRModule, PrimFunc, call, conjunction, const
+from mlcref.ir import IRModule, Max, PrimFunc, call, conjunction, const
 from mlcref.testing.backend import assert_backend_matches
 from mlcref.verify import check_equivalent
 
@@ -23,7 +23,7 @@ machines = st.builds(
     l2_bytes=st.sampled_from([64, 512]), threads=st.sampled_from([1, 2, 3]), terms=st.sampled_from([2, 3, 64]),
     parallel_work=st.just(0),
 )  # fmt: skip
-quick = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 
 def matmul(batch: list[int], rows: int, columns: int, terms: int, turned: bool, dtype: str = "float32") -> PrimFunc:
@@ -60,15 +60,50 @@ def conv2d(size: int, inputs: int, outputs: int, kernel: int, stride: int, paddi
     return te.create_prim_func([X, W, Y])
 
 
+def dense(rows: int, columns: int, terms: int) -> PrimFunc:
+    """A product, a bias and a clipping."""
+    A, B = te.placeholder((rows, terms), name="A"), te.placeholder((terms, columns), name="B")
+    bias, k = te.placeholder((columns,), name="bias"), te.reduce_axis((0, terms), name="k")
+    C = te.compute((rows, columns), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="C")
+    D = te.compute((rows, columns), lambda i, j: C[i, j] + bias[j], name="D")
+    return te.create_prim_func([A, B, bias, te.compute((rows, columns), lambda i, j: Max(D[i, j], zero), name="E")])
+
+
+def window(size: int, channels: int, kernel: int, stride: int, depthwise: bool) -> PrimFunc:
+    """A depthwise convolution, or the largest element of each window, NHWC."""
+    X, out = te.placeholder((1, size, size, channels), name="X"), (size - kernel) // stride + 1
+    W = te.placeholder((kernel, kernel, channels), name="W")
+    y, x = te.reduce_axis((0, kernel), name="y"), te.reduce_axis((0, kernel), name="x")
+
+    def element(b: Any, i: Any, j: Any, c: Any) -> Any:
+        read = X[b, i * stride + y, j * stride + x, c]
+        return te.sum(read * W[y, x, c], axis=[y, x]) if depthwise else te.max(read, axis=[y, x])
+
+    Y = te.compute((1, out, out, channels), element, name="Y")
+    return te.create_prim_func([X, W, Y] if depthwise else [X, Y])
+
+
+def column_sums(rows: int, columns: int) -> PrimFunc:
+    """The sum of each column."""
+    X, k = te.placeholder((rows, columns), name="X"), te.reduce_axis((0, rows), name="k")
+    return te.create_prim_func([X, te.compute((columns,), lambda j: te.sum(X[k, j], axis=k), name="Y")])
+
+
+zero = const(0.0, "float32")
 products = st.builds(matmul, st.lists(st.integers(1, 3), max_size=1), extents, extents, extents, st.booleans())
 convolutions = st.builds(
     conv2d, st.integers(3, 5), st.integers(1, 2), st.integers(1, 5), st.integers(1, 3), st.integers(1, 2),
     st.integers(0, 1),
 )  # fmt: skip
+others = st.one_of(
+    st.builds(dense, extents, extents, extents),
+    st.builds(window, st.integers(4, 6), extents, st.integers(1, 3), st.integers(1, 2), st.booleans()),
+    st.builds(column_sums, extents, extents),
+)
 
 
 @quick
-@given(st.one_of(products, convolutions), machines)
+@given(st.one_of(products, convolutions, others, others), machines)
 def test_schedules_mean_the_same(func: PrimFunc, machine: Machine) -> None:
     sch = autoschedule(func, machine=machine, check="oracle")
     assert all(inst.verdict is None or bool(inst.verdict) for inst in sch.trace.insts)
@@ -79,8 +114,10 @@ SHAPES = [(7, 9, 5), (13, 33, 70), (30, 10, 8), (24, 128, 16)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_compiled_products_match_the_oracle(threads: int) -> None:
-    funcs = {f"f{i}": matmul([], *shape, turned=False) for i, shape in enumerate(SHAPES)}
+def test_compiled_kernels_match_the_oracle(threads: int) -> None:
+    made = [matmul([], *shape, turned=False) for shape in SHAPES]
+    made += [dense(13, 33, 7), window(9, 19, 3, 1, True), window(9, 19, 3, 2, False), column_sums(11, 35)]
+    funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, terms=32, parallel_work=0)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, f"cython --num-cores={threads}")
     for name, func in funcs.items():
