@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, AllocBuffer, BlockRealize, BufferLoad, Expr, For, IfThenElse, LetStmt, PrimFunc, Stmt, Var, any_node, cast,
-    children_of, conjunction, map_children, replace, seq, substitute, variables,
+    EQ, AllocBuffer, BlockRealize, Buffer, BufferLoad, Expr, For, IfThenElse, LetStmt, PrimFunc, Stmt, Var, any_node,
+    cast, children_of, conjunction, map_children, replace, seq, substitute, variables,
 )  # fmt: skip
-from mlcref.lower.match_buffers import resolve_match_buffers
+from mlcref.lower.match_buffers import Layout, matched_layout, resolve_match_buffers
 from mlcref.lower.place_allocations import allocation_sites
 
 
@@ -28,6 +28,7 @@ class _Lowering:
         self.func = func
         self.sites = allocation_sites(func)
         self.per_thread: set[Var] = set()
+        self.layouts: dict[Buffer, Layout] = {}
 
     def visit(self, stmt: Stmt) -> Stmt:
         """``stmt`` without blocks, inside its allocations."""
@@ -49,12 +50,14 @@ class _Lowering:
         block = stmt.block
         self.follow_threads(stmt)
         values = {it.var: cast(it.var.type, value) for it, value in zip(block.iter_vars, stmt.iter_values, strict=True)}
+        for match in block.match_buffers:
+            self.layouts[match.buffer] = matched_layout(match, self.layouts)
         body = self.visit(block.body)
         if block.init is not None:
             starts = [EQ(it.var, cast(it.var.type, it.dom.min)) for it in block.iter_vars if it.iter_type == "reduce"]
             init = self.visit(block.init)
             body = seq(IfThenElse(conjunction(starts), init) if starts else init, body)
-        body = self.allocated(stmt, _bound(resolve_match_buffers(block, body), values))
+        body = self.allocated(stmt, _bound(resolve_match_buffers(block, body, self.layouts), values))
         return IfThenElse(conjunction(stmt.predicate), body) if stmt.predicate else body
 
     def follow_threads(self, stmt: BlockRealize) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     Block, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, MatchBufferRegion, Node, Stmt, Var, const, constant,
@@ -10,24 +13,52 @@ from mlcref.ir import (
 from mlcref.lower.pointers import pointed
 
 
-def resolve_match_buffers(block: Block, body: Stmt) -> Stmt:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the elements of a buffer lie: ``strides`` between neighbours along each dimension, and the terms of the
+    number of elements from the start of the memory to the first.
+    """
+
+    strides: tuple[Expr, ...]
+    terms: tuple[Expr, ...] = ()
+
+
+Layouts = Mapping[Buffer, Layout]
+"""Of matched buffers; others begin where their memory does."""
+
+
+def layout_of(buffer: Buffer, known: Layouts) -> Layout:
+    """Where the elements of any buffer lie."""
+    return known[buffer] if buffer in known else Layout(row_major_strides(buffer))
+
+
+def matched_layout(match: MatchBufferRegion, known: Layouts) -> Layout:
+    """Where the elements of a matched buffer lie, whatever it says of its strides."""
+    source, region = layout_of(match.source.buffer, known), match.source.region
+    terms = [r.min * stride for r, stride in zip(region, source.strides, strict=True)]
+    return Layout(source.strides[len(region) - len(match.buffer.shape) :], (*source.terms, *terms))
+
+
+def resolve_match_buffers(block: Block, body: Stmt, known: Layouts) -> Stmt:
     """``body`` of ``block`` with accesses of its matched buffers redirected, and their stride and offset variables
-    replaced. A matched buffer with pointers to it, or with views of its own, becomes a view.
+    replaced. A matched buffer with pointers to it, or with views of its own, becomes a view. ``known`` has the layouts
+    of these and of the matched buffers of the blocks around.
     """
     for match in reversed(block.match_buffers):
         views = {node.source for node in walk(body) if isinstance(node, DeclBuffer)}
         is_memory = match.buffer in pointed(body) or match.buffer in views
-        body = substitute(_declared(match, body) if is_memory else _redirect(match, body), _layout_values(match))
+        body = _declared(match, body, known) if is_memory else _redirect(match, body)
+        body = substitute(body, _layout_values(match, known))
     return body
 
 
-def _declared(match: MatchBufferRegion, body: Stmt) -> Stmt:
+def _declared(match: MatchBufferRegion, body: Stmt, known: Layouts) -> Stmt:
     """``body`` with the matched buffer as a view of the region."""
     buffer, source, region = match.buffer, match.source.buffer, match.source.region
-    strides = row_major_strides(source)
+    strides = layout_of(source, known).strides
     _source_indices(match, tuple([r.min for r in region[len(region) - len(buffer.shape) :]]))  # refuses other ranks
     terms = [r.min * stride for r, stride in zip(region, strides, strict=True)]
-    offset = sum(terms[1:], terms[0]) if terms else const(0)
+    offset = _sum(terms)
     dropped = len(region) - len(buffer.shape)
     shape = tuple([r.extent for r in region[dropped:]])
     view = replace(buffer, strides=strides[dropped:], elem_offset=offset, shape=shape)
@@ -56,19 +87,20 @@ def _source_indices(match: MatchBufferRegion, indices: tuple[Expr, ...]) -> tupl
     return (*(r.min for r in region[:dropped]), *inner)
 
 
-def _layout_values(match: MatchBufferRegion) -> dict[Var, Expr]:
+def _layout_values(match: MatchBufferRegion, known: Layouts) -> dict[Var, Expr]:
     """The values of variables that stand for the strides and the offset of the matched buffer."""
-    source, region = match.source.buffer, match.source.region
-    strides = row_major_strides(source)
+    strides = layout_of(match.source.buffer, known).strides
     values: dict[Var, Expr] = {}
     for var, stride in zip(match.buffer.strides, strides[len(strides) - len(match.buffer.strides) :], strict=True):
         if isinstance(var, Var):
             values[var] = stride
-    offset = match.buffer.elem_offset
-    if isinstance(offset, Var):
-        terms = [r.min * stride for r, stride in zip(region, strides, strict=True)]
-        values[offset] = sum(terms[1:], terms[0])
+    if isinstance(match.buffer.elem_offset, Var):
+        values[match.buffer.elem_offset] = _sum(known[match.buffer].terms)
     return values
+
+
+def _sum(terms: Sequence[Expr]) -> Expr:
+    return sum(terms[1:], terms[0]) if terms else const(0)
 
 
 def row_major_strides(buffer: Buffer) -> tuple[Expr, ...]:

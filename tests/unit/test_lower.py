@@ -326,6 +326,37 @@ def main(A: T.Buffer((8, 8), "float32"), C: T.Buffer((8, 8), "float32")):
     assert want[0, 1] == x[1, 0]
 
 
+MATCH_OF_A_MATCH = """
+def main(A: T.Buffer((4, 6), "float32"), C: T.Buffer((2, 2), "int32"), D: T.Buffer((2, 3), "float32")):
+    for i in range(2):
+        with T.block("tile"):
+            vi = T.axis.spatial(2, i)
+            T.reads(A[vi * 2 : vi * 2 + 2, 3:6])
+            T.writes(C[vi, 0:2], D[vi, 0:3])
+            M = T.match_buffer(A[vi * 2 : vi * 2 + 2, 3:6], (2, 3), "float32")
+            for j in range(1):
+                with T.block("column"):
+                    vj = T.axis.spatial(1, j)
+                    T.reads(M[0:2, vj + 1])
+                    T.writes(C[vi, 0:2], D[vi, vj])
+                    start = T.int32()
+                    s, t = T.int32(), T.int32()
+                    R = T.match_buffer(M[0:2, vj + 1], (2, 1), "float32", strides=[s, t], elem_offset=start)
+                    C[vi, 0] = start
+                    C[vi, 1] = s
+                    D[vi, vj] = R[1, 0]
+"""
+
+
+def test_a_match_of_a_match_counts_in_the_memory_behind_both() -> None:
+    func = read(MATCH_OF_A_MATCH)
+    for program in (func, lower(func)):
+        c, d = np.zeros((2, 2), "int32"), np.zeros((2, 3), "float32")
+        interpret(program, np.arange(24, dtype="float32").reshape(4, 6), c, d)
+        assert c.tolist() == [[4, 6], [16, 6]]
+        assert d[:, 0].tolist() == [10, 22]
+
+
 def test_lowered_programs_do_not_depend_on_the_order_of_runs() -> None:
     func = read(TWO_STAGES)
     assert structural_equal(lower(func), lower(func))
