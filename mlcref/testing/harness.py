@@ -20,7 +20,7 @@ from mlcref.lower import PIPELINE, Pass, lower
 from mlcref.schedule import TABLE, Primitive
 from mlcref.schedule.table import Handle, forced
 from mlcref.testing.pointers import exchanged, pointing_directly
-from mlcref.testing.promises import broken
+from mlcref.testing.promises import broken, broken_by_pass
 from mlcref.testing.recipes import cooked
 from mlcref.testing.sites import site
 from mlcref.verify.equivalent import check_equivalent
@@ -344,6 +344,9 @@ def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, A
     text = func.script()
     try:
         after = step.run(func)
+        undone = broken_by_pass(step.name, after)
+        if undone is not None:
+            raise BrokenPromiseError(undone)
         if after is func:
             return
         example.after = after

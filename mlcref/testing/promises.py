@@ -1,5 +1,5 @@
 """What each primitive promises to have done, beside keeping the meaning: a split has the factors that were asked for,
-a moved block is under the loop, an annotation is there. The harness checks it after every application."""
+a moved block is under the loop, an annotation is there; and what passes promise. The harness checks it every time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from mlcref.ir import Block, Buffer, Const, For, PrimFunc, Token, Var, index, structural_equal
+from mlcref.ir import (
+    Block, Buffer, BufferLoad, Call, Const, DeclBuffer, For, PrimFunc, Token, Var, index, structural_equal, walk,
+)  # fmt: skip
 from mlcref.schedule.find import constant_extent, loops_above
 from mlcref.schedule.table import Handle
 
@@ -170,3 +172,27 @@ PROMISES: dict[str, Promise] = {
     "set_scope": _set_scope, "storage_align": _storage_align, "pad_einsum": _pad_einsum,
 }  # fmt: skip
 """By primitive; others promise nothing but their handles and the meaning."""
+
+
+# ---- passes
+
+
+def broken_by_pass(name: str, after: PrimFunc) -> str | None:
+    """What is not so after the pass ``name``, beside what its result means; None when it kept its promise."""
+    promise = OF_PASSES.get(name)
+    return promise(after) if promise is not None else None
+
+
+def _pointers_have_names(after: PrimFunc) -> str | None:
+    """Pointers speak of second names alone, so that passes see whose memory may change; threads have none."""
+    names = {node.buffer for node in walk(after.body) if isinstance(node, DeclBuffer)}
+    pointers = [node for node in walk(after.body) if isinstance(node, Call) and node.op in _POINTING]
+    for pointer in pointers:
+        if isinstance(pointer.args[0], BufferLoad) and pointer.args[0].buffer not in names:
+            return f"a pointer goes to {pointer.args[0].buffer.name}, not to a second name of it"
+    threads = any(isinstance(node, For) and node.kind == "thread_binding" for node in walk(after.body))
+    return "there are pointers in a program with thread axes" if pointers and threads else None
+
+
+_POINTING = ("address_of", "buffer_data", "tvm_stack_make_array", "buffer_offset")
+OF_PASSES: dict[str, Callable[[PrimFunc], str | None]] = {"declare_pointed": _pointers_have_names}
