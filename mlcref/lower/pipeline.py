@@ -13,6 +13,7 @@ from mlcref.ir import PrimFunc, Target, refuse_unscheduled, wellformed
 from mlcref.lower.compact_buffers import compact_buffers
 from mlcref.lower.hoist_conditions import hoist_conditions
 from mlcref.lower.lower_blocks import lower_blocks
+from mlcref.lower.partition_tails import partition_tails
 from mlcref.lower.pointers import declare_pointed
 from mlcref.lower.promote_accumulators import promote_accumulators
 from mlcref.lower.serialize_threads import serialize_threads
@@ -39,6 +40,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("declare_pointed", declare_pointed),
     Pass("serialize_threads", serialize_threads),
     Pass("simplify", simplify),
+    Pass("partition_tails", partition_tails),
     Pass("sink_allocations", sink_allocations),
     Pass("compact_buffers", compact_buffers),
     Pass("vectorize_short_loops", vectorize_short_loops),

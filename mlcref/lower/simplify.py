@@ -19,18 +19,18 @@ from mlcref.lower.jumps import leaves_loop
 
 def simplify(func: PrimFunc) -> PrimFunc:
     """``func`` with its index arithmetic simplified and without statements that do nothing."""
-    body = _visit(func.body, shape_domain(func.shape_vars()))
+    body = simplified(func.body, shape_domain(func.shape_vars()))
     return replace(func, body=Evaluate(const(0)) if body is None else body)
 
 
-def _visit(stmt: Stmt, dom: Domains) -> Stmt | None:
+def simplified(stmt: Stmt, dom: Domains) -> Stmt | None:
     """``stmt`` simplified under ``dom``; None when it does nothing."""
     if isinstance(stmt, For):
         return _loop(stmt, dom)
     if isinstance(stmt, IfThenElse):
         return _condition(stmt, dom)
     if isinstance(stmt, SeqStmt):
-        parts = [part for part in (_visit(part, dom) for part in stmt.seq) if part is not None]
+        parts = [part for part in (simplified(part, dom) for part in stmt.seq) if part is not None]
         return seq(*parts) if parts else None
     if isinstance(stmt, BufferStore):
         indices = tuple([simplify_index(index, dom) for index in stmt.indices])
@@ -38,13 +38,13 @@ def _visit(stmt: Stmt, dom: Domains) -> Stmt | None:
     if isinstance(stmt, Evaluate):
         return None if isinstance(stmt.value, Const) else replace(stmt, value=simplify_value(stmt.value, dom))
     if isinstance(stmt, LetStmt) and isinstance(stmt.value, Var | Const):
-        return _visit(substitute(stmt.body, {stmt.var: stmt.value}), dom)
+        return simplified(substitute(stmt.body, {stmt.var: stmt.value}), dom)
     return _other(stmt, dom)
 
 
 def _other(stmt: Stmt, dom: Domains) -> Stmt | None:
     body = getattr(stmt, "body", None)
-    new = None if body is None else _visit(body, dom)
+    new = None if body is None else simplified(body, dom)
     if body is not None and new is None:
         return None
     result = map_children(lambda child: new if isinstance(child, Stmt) else simplify_value(child, dom), stmt)
@@ -59,15 +59,15 @@ def _loop(stmt: For, dom: Domains) -> Stmt | None:
     if count is not None and count <= 0:
         return None
     if count == 1 and not leaves_loop(stmt.body):
-        return _visit(substitute(stmt.body, {stmt.loop_var: stmt.min}), dom)
-    body = _visit(stmt.body, with_loop(dom, stmt))
+        return simplified(substitute(stmt.body, {stmt.loop_var: stmt.min}), dom)
+    body = simplified(stmt.body, with_loop(dom, stmt))
     return None if body is None else replace(stmt, body=body)
 
 
 def _condition(stmt: IfThenElse, dom: Domains) -> Stmt | None:
     condition = simplify_condition(stmt.condition, dom)
-    then_case = _visit(stmt.then_case, dom)
-    else_case = None if stmt.else_case is None else _visit(stmt.else_case, dom)
+    then_case = simplified(stmt.then_case, dom)
+    else_case = None if stmt.else_case is None else simplified(stmt.else_case, dom)
     if isinstance(condition, Const):
         return then_case if condition.value else else_case
     if then_case is None and else_case is None and not any_node(condition, BufferLoad):

@@ -44,7 +44,7 @@ def vectorized(loop: For, dom: Domains) -> Stmt:
     extent = constant(loop.extent)
     if extent is None or extent < 2 or not _has_vector_form(loop, dom):
         return replace(loop, kind="serial")
-    return seq(*_pieces(loop, extent, _widest(loop.body), dom))
+    return seq(*_pieces(loop, extent, lanes_of_vectors(loop.body), dom))
 
 
 def _has_vector_form(loop: For, dom: Domains) -> bool:
@@ -55,7 +55,7 @@ def _has_vector_form(loop: For, dom: Domains) -> bool:
     return True
 
 
-def _widest(body: Stmt) -> int:
+def lanes_of_vectors(body: Stmt) -> int:
     """Lanes of a full vector of the widest elements that ``body`` touches."""
     types = [node.buffer.type for node in walk(body) if isinstance(node, BufferLoad | BufferStore)]
     types += [node.type for node in walk(body) if isinstance(node, Cast)]

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from mlcref.ir import PrimFunc
-from mlcref.testing.sites import accumulators, conditions, instructions, memory, threads
+from mlcref.testing.sites import accumulators, conditions, instructions, memory, tails, threads
 
 Site = Callable[[Callable[..., Any]], PrimFunc]
 """Draws a program."""
 
 SITES: dict[str, tuple[Site, ...]] = {
-    **accumulators.SITES, **conditions.SITES, **instructions.SITES, **memory.SITES, **threads.SITES,
+    **accumulators.SITES, **conditions.SITES, **instructions.SITES, **memory.SITES, **tails.SITES,
+    **threads.SITES,
 }  # fmt: skip
 """By target, as campaigns name them: ``pass:unroll``, ``primitive:split``."""
 
