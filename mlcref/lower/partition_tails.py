@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from mlcref import arith
 from mlcref.ir import (
-    BufferLoad, BufferStore, Call, Evaluate, Expr, For, IfThenElse, PrimFunc, Stmt, any_node, children, children_of,
-    conjunction, conjuncts, const, constant, fresh, map_children, replace, seq, variables, walk,
+    GE, GT, LE, LT, BufferLoad, BufferStore, Call, Evaluate, Expr, For, IfThenElse, PrimFunc, Stmt, any_node, children,
+    children_of, conjunction, conjuncts, const, constant, fresh, map_children, replace, seq, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.jumps import leaves_loop
@@ -79,11 +79,13 @@ def _partitioned(loop: For, dom: Domains) -> list[Stmt]:
 
 
 def _guards(stmt: Stmt, dom: Domains) -> list[tuple[Expr, Domains]]:
-    """The conditions in ``stmt``, each with the domains of the variables around it."""
+    """The limits that conditions in ``stmt`` set, each with the domains of the variables around it; `k == 0` is the
+    start of a reduction, which is left to ``hoist_conditions``."""
     found: list[tuple[Expr, Domains]] = []
     inner = with_loop(dom, stmt)
     if isinstance(stmt, IfThenElse) and stmt.else_case is None:
-        found += [(part, dom) for part in conjuncts(stmt.condition) if not any_node(part, (BufferLoad, Call))]
+        parts = [part for part in conjuncts(stmt.condition) if isinstance(part, LT | LE | GT | GE)]
+        found += [(part, dom) for part in parts if not any_node(part, (BufferLoad, Call))]
     for child in children(stmt):
         if isinstance(child, Stmt):
             found += _guards(child, inner)
