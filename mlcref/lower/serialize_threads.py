@@ -2,20 +2,20 @@
 
 Threads run in lock step with a barrier after each statement that touches memory of others; a serial loop runs them
 one after the other. Both mean the same when no thread touches what another one has written between barriers: when the
-elements of each buffer that is stored and used again in a nest of threads are apart for different threads. Anything
+elements of all memory that is stored and used again in a nest of threads are apart for different threads. Anything
 else is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlcref import arith
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, Var, children, constant,
-    map_children, replace, substitute, walk,
+    AllocBuffer, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, Node, PrimFunc, SeqStmt, Stmt, Var,
+    While, buffers_used, children, constant, map_children, replace, structural_equal, substitute, walk,
 )  # fmt: skip
 from mlcref.lower.accesses import Located, located_accesses
 from mlcref.lower.domains import Domains, shape_domain, with_loop
@@ -43,6 +43,7 @@ class _Nest:
 class _Threads:
     def __init__(self, func: PrimFunc) -> None:
         self.func = func
+        self.views = {node.buffer: node.source for node in walk(func.body) if isinstance(node, DeclBuffer)}
 
     def refuse(self, what: str, stmt: Stmt) -> UnsupportedError:
         return UnsupportedError(what, rule="lower.threads", root=self.func, marks=[(stmt, "here")], hint=_HINT)
@@ -80,14 +81,15 @@ class _Threads:
         axes.
         """
         nest = _axes_of(threads)
-        for buffer in _shared_between(serial):
-            if not _threads_apart(list(located_accesses(serial, buffer, dom)), nest, len(buffer.shape)):
-                raise self.refuse(f"threads may read what other threads have written to {buffer.name}", threads)
+        for names in _shared_between(threads, self.views):
+            accesses = [access for name in names for access in located_accesses(serial, name, dom)]
+            if not _alike(names) or not _threads_apart(accesses, nest, len(names[0].shape)):
+                raise self.refuse(f"threads may read what other threads have written to {names[0].name}", threads)
 
 
 def _is_private(stmt: AllocBuffer, axes: Mapping[str, For]) -> bool:
     """Has each thread its own copy? What the host or several kernels use is one memory for all."""
-    if stmt.buffer.scope.partition(".")[0] != "local":
+    if not _is_local(stmt.buffer):
         return False
     kernels = _kernels_using(stmt.body, stmt.buffer)
     return any("vthread" not in tag for tag in axes) or (len(kernels) == 1 and None not in kernels)
@@ -120,17 +122,57 @@ def _opens_threads(stmt: Stmt, axes: Mapping[str, For]) -> bool:
     return any(loop.thread not in axes and "vthread" not in (loop.thread or "") for loop in loops)
 
 
-def _shared_between(stmt: Stmt) -> list[Buffer]:
-    """Buffers not private to a thread that are stored and used at another place, too."""
-    private = {node.buffer for node in walk(stmt) if isinstance(node, AllocBuffer)}
-    uses: dict[Buffer, int] = {}
-    stored: set[Buffer] = set()
-    for node in walk(stmt):
-        if isinstance(node, BufferLoad | BufferStore) and node.buffer not in private:
-            uses[node.buffer] = uses.get(node.buffer, 0) + 1
-            if isinstance(node, BufferStore):
-                stored.add(node.buffer)
-    return [buffer for buffer, count in uses.items() if count > 1 and buffer in stored]
+def _is_local(buffer: Buffer) -> bool:
+    return buffer.scope.partition(".")[0] == "local"
+
+
+def _shared_between(nest: Stmt, views: Mapping[Buffer, Buffer]) -> list[list[Buffer]]:
+    """The names, in a nest of threads, of each memory that is stored and used at another place or another time, too.
+    ``views`` are the other names of buffers; what each thread allocates for itself is left out.
+    """
+    private = {node.buffer for node in walk(nest) if isinstance(node, AllocBuffer) and _is_local(node.buffer)}
+    uses: dict[Buffer, list[BufferLoad | BufferStore]] = {}
+    for node in walk(nest):
+        if isinstance(node, BufferLoad | BufferStore):
+            memory = node.buffer
+            while memory in views:
+                memory = views[memory]
+            if memory not in private:
+                uses.setdefault(memory, []).append(node)
+    again = set(_stores_in_phases(nest))
+    return [
+        list(dict.fromkeys(node.buffer for node in nodes))
+        for nodes in uses.values()
+        if any(isinstance(node, BufferStore) and (len(nodes) > 1 or node in again) for node in nodes)
+    ]
+
+
+def _stores_in_phases(stmt: Stmt, phases: bool = False) -> Iterator[BufferStore]:
+    """The stores in a loop around a barrier (``phases``: there is one outside ``stmt``): they happen several times."""
+    if isinstance(stmt, BufferStore) and phases:
+        yield stmt
+    loop = isinstance(stmt, While) or (isinstance(stmt, For) and (stmt.thread is None or "vthread" in stmt.thread))
+    phases = phases or (loop and any(_may_be_phases(node) for node in walk(stmt)))
+    for part in children(stmt):
+        if isinstance(part, Stmt):
+            yield from _stores_in_phases(part, phases)
+
+
+def _may_be_phases(node: Node) -> bool:
+    """May there be a barrier: one that is written down, or that of a sequence which uses memory of several threads?"""
+    if isinstance(node, Call) and node.op in ("tvm_storage_sync", "tvm_thread_allreduce"):
+        return True
+    return isinstance(node, SeqStmt) and any(not _is_local(buffer) for buffer in buffers_used(node))
+
+
+def _alike(names: Sequence[Buffer]) -> bool:
+    """Do equal indices into all names of a memory mean one element?"""
+    first = names[0]
+    return len(names) == 1 or all(
+        name.elem_offset is None and not name.strides and name.type == first.type and name.ndim == first.ndim
+        and all(structural_equal(x, y) for x, y in zip(name.shape, first.shape, strict=True))
+        for name in names
+    )  # fmt: skip
 
 
 def _threads_apart(accesses: list[Located], nest: _Nest, rank: int) -> bool:

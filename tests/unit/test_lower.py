@@ -288,6 +288,50 @@ def main(A: T.Buffer((16,), "float32"), C: T.Buffer((16,), "float32")):
         lower(func)
 
 
+EXCHANGE = """
+@T.prim_func(s_tir=False)
+def main(A: T.Buffer((16,), "float32"), C: T.Buffer((16,), "float32")):
+    t = T.launch_thread("threadIdx.x", 16)
+    X = T.alloc_buffer((16,), scope="SCOPE")
+    Y = T.decl_buffer((16,), data=X.data, scope="SCOPE")
+    STORE
+    T.tvm_storage_sync("shared")
+    C[t] = LOAD
+"""
+
+
+def exchange(store: str, load: str, scope: str = "shared") -> PrimFunc:
+    return from_source(EXCHANGE.replace("STORE", store).replace("LOAD", load).replace("SCOPE", scope))
+
+
+@pytest.mark.parametrize(("store", "load"), [("X[t] = A[t]", "X[15 - t]"), ("X[t] = A[t]", "Y[15 - t]")])
+def test_memory_allocated_below_the_threads_that_share_it_is_shared(store: str, load: str) -> None:
+    with pytest.raises(UnsupportedError, match=r"other threads have written to X(.|\n)*lower\.threads"):
+        lower(exchange(store, load))
+
+
+@pytest.mark.parametrize("scope", ["shared", "local"])
+@pytest.mark.parametrize("load", ["X[t]", "Y[t]"])
+def test_threads_may_read_what_they_have_written_themselves(load: str, scope: str) -> None:
+    x, y = np.arange(16, dtype="float32"), np.zeros(16, "float32")
+    interpret(lower(exchange("X[t] = A[t]", load, scope)), x, y)
+    assert np.array_equal(y, x)
+
+
+@pytest.mark.parametrize("rest", ['T.tvm_storage_sync("shared")', "D[t] = A[t]"])
+def test_threads_that_write_in_turns_are_refused(rest: str) -> None:
+    func = from_source(f"""
+@T.prim_func(s_tir=False)
+def main(A: T.Buffer((16,), "float32"), C: T.Buffer((16,), "float32"), D: T.Buffer((16,), "float32")):
+    t = T.launch_thread("threadIdx.x", 16)
+    for r in range(2):
+        C[(t + r) % 16] = A[t]
+        {rest}
+""")
+    with pytest.raises(UnsupportedError, match=r"other threads have written to C(.|\n)*lower\.threads"):
+        lower(func)
+
+
 def test_reductions_over_threads_are_refused() -> None:
     func = read("""
 def main(A: T.Buffer((16,), "float32"), C: T.Buffer((1,), "float32")):
