@@ -99,9 +99,11 @@ def build_annotate(func: PrimFunc, facts: AnnotateFacts) -> Result:
 
 
 def draw_annotate(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """Any block or loop, and a key that nothing acts on."""
+    """Any block or loop, and one of a few keys that nothing acts on."""
     where = index(func)
-    return {"block_or_loop": pick([*where.loops, *where.blocks]), "ann_key": "note", "ann_val": pick([1, 2])}
+    target = pick([*where.loops, *where.blocks])
+    return {"block_or_loop": target, "ann_key": pick(["note", "label", "hint", "origin", "remark"]),
+            "ann_val": pick([1, 2])}  # fmt: skip
 
 
 def draw_unannotate(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:

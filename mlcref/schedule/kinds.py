@@ -15,6 +15,7 @@ from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.schedule.dataflow import stores_the_same
 from mlcref.schedule.dependence import carried_conflict, is_private
 from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
+from mlcref.schedule.draws import wild
 from mlcref.schedule.loop import draw_loop
 from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
@@ -264,12 +265,16 @@ def draw_kind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
 
 
 def draw_bind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """Any loop and a thread axis."""
-    loop = draw_loop(pick, func)
-    if loop is None:
+    """Any loop and a thread axis; more often than not a loop without one, and often an axis that is in use."""
+    loops = list(index(func).loops.values())
+    free = [loop for loop in loops if loop.thread is None]
+    if not loops:
         return None
+    loop = pick(free if free and not wild(pick) else loops)
     seldom = pick(["blockIdx.y", "threadIdx.y", "vthread"])
-    return {"loop": loop.loop_var, "thread_axis": pick(["blockIdx.x", "threadIdx.x", "vthread.x", seldom])}
+    used = [loop.thread for loop in loops if loop.thread is not None]
+    axis = pick(["blockIdx.x", "threadIdx.x", "vthread.x", seldom])
+    return {"loop": loop.loop_var, "thread_axis": pick(used) if used and pick([False, True]) else axis}
 
 
 _CONCURRENT = (

@@ -12,6 +12,7 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.schedule.cache import SCOPES
 from mlcref.schedule.dataflow import check_races
+from mlcref.schedule.draws import wild
 from mlcref.schedule.find import block_of
 from mlcref.schedule.maps import find_access
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
@@ -206,13 +207,19 @@ def build_storage_align(func: PrimFunc, facts: AlignFacts) -> Result:
 
 
 def draw_storage_align(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
-    """A block, one of its outputs that is allocated, and an alignment."""
+    """A block, one of its outputs that is allocated, and an alignment; sometimes an output, an axis or a factor that
+    there cannot be."""
     found = [site for site in _sites(func) if site[2].ndim]
     if not found:
         return None
     token, position, buffer = pick(found)
     axis = pick(range(-buffer.ndim, buffer.ndim))
-    return {"block": token, "buffer_index": position, "axis": axis, "factor": pick([1, 4, 32]), "offset": pick([0, 1])}
+    chosen = {"block": token, "buffer_index": position, "axis": axis}
+    chosen |= {"factor": pick([1, 4, 32]), "offset": pick([0, 1])}
+    if wild(pick):
+        outputs = len(index(func).blocks[token].block.writes)
+        chosen |= pick([{"buffer_index": outputs}, {"axis": buffer.ndim}, {"axis": -buffer.ndim - 1}, {"factor": 0}])
+    return chosen
 
 
 def recorded_output(rule: str) -> Any:

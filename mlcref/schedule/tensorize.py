@@ -17,6 +17,7 @@ from mlcref.ir import (
 from mlcref.ir.index import stmt_children
 from mlcref.ir.tensor_intrin import TensorIntrin
 from mlcref.schedule.blockize import build_blockize, plan_blockize
+from mlcref.schedule.draws import wild
 from mlcref.schedule.find import block_of, loop_of
 from mlcref.schedule.nest import Ranges, iterator_ranges, ranges_at
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, register
@@ -301,7 +302,7 @@ def draw_tensorize(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
         return None
     target = pick(options)
     try:
-        described = _described(func, target)
+        described = _described(func, target, wild(pick))
     except ScheduleError:
         return None
     if described is None:
@@ -313,8 +314,10 @@ def draw_tensorize(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     return {"block_or_loop": target, "tensor_intrin": f"{DRAWN}.{number}"}
 
 
-def _described(func: PrimFunc, target: Handle) -> PrimFunc | None:
-    """The body of a block as a function of the regions that it uses; None when it is about something else, too."""
+def _described(func: PrimFunc, target: Handle, wider: bool = False) -> PrimFunc | None:
+    """The body of a block as a function of the regions that it uses; None when it is about something else, too.
+    ``wider``: of regions with one element more along each dimension, as of tiles that are used in part.
+    """
     if isinstance(target, Var):
         func, (token,) = build_blockize(func, plan_blockize(func, target))
     else:
@@ -329,7 +332,7 @@ def _described(func: PrimFunc, target: Handle) -> PrimFunc | None:
             continue
         if not all(isinstance(r.extent, Const) for r in region.region):
             return None
-        shape = tuple([r.extent for r in region.region])
+        shape = tuple([r.extent + 1 if wider else r.extent for r in region.region])
         params[region.buffer] = Buffer(region.buffer.name, shape, region.buffer.type, region.buffer.scope)
         starts[region.buffer] = tuple([r.min for r in region.region])
     ranges = iterator_ranges(block.iter_vars)

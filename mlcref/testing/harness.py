@@ -86,7 +86,7 @@ class Example:
         lines = [f"{self.target}: {self.outcome} {self.rule}".rstrip(), *map(str, self.steps), self.what]
         for title, func in (("before", self.before), ("after", self.after)):
             if func is not None:
-                lines += [f"# {title}", func.script()]
+                lines += [f"# {title}", _text(func.script)]
         return "\n".join(lines)
 
 
@@ -99,6 +99,19 @@ _FAILURES = (
     RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """What a broken transformation raises: an example reports it."""
+
+
+def _told(error: BaseException) -> str:
+    """The kind of an error and its text."""
+    return f"{type(error).__name__}: {_text(lambda: str(error))}"
+
+
+def _text(made: Callable[[], str]) -> str:
+    """A text that is drawn from a program: there may be none where a broken transformation made the program."""
+    try:
+        return made()
+    except _FAILURES as error:
+        return f"(there is no text: {type(error).__name__})"
 
 
 def primitive_example(name: str, pick: Pick, *, force: bool = True, options: dict[str, Any] | None = None) -> Example:
@@ -145,7 +158,7 @@ def primitive_example(name: str, pick: Pick, *, force: bool = True, options: dic
 
 def _broken_before(example: Example, func: PrimFunc, error: BaseException) -> Example:
     example.before, example.outcome = func, WRONG
-    example.what = f"an instruction before it: {type(error).__name__}: {error}"
+    example.what = f"an instruction before it: {_told(error)}"
     return example
 
 
@@ -190,7 +203,7 @@ def _apply(
             example.outcome, example.what = WRONG, f"the rule {example.rule!r} is not listed"
         return
     except _FAILURES as error:
-        example.outcome, example.what = WRONG, f"plan raised {type(error).__name__}: {error}"
+        example.outcome, example.what = WRONG, f"plan raised {_told(error)}"
         return
     try:
         new, outputs = primitive.build(func, facts)
@@ -204,7 +217,7 @@ def _apply(
         if func.script() != text:
             raise BrokenPromiseError("the program that was given has changed")
     except _FAILURES as error:
-        example.outcome, example.what = WRONG, f"build: {type(error).__name__}: {error}"
+        example.outcome, example.what = WRONG, f"build: {_told(error)}"
         return
     example.outcome, example.what = judged(func, new, options)
     if example.outcome == RIGHT and example.declared:
@@ -220,7 +233,9 @@ def judged(before: PrimFunc, after: PrimFunc, options: dict[str, Any]) -> tuple[
     return (UNDECIDED, str(verdict)) if verdict.status == UNSUPPORTED else (RIGHT, "")
 
 
-def _listed(primitive: Primitive, rule: str) -> bool:
+def _listed(primitive: Primitive, rule: Any) -> bool:
+    if not isinstance(rule, str):
+        return False
     name, _, number = rule.partition(".")
     return name == "handle" or (name == primitive.name and number in primitive.preconditions)
 
@@ -359,7 +374,7 @@ def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, A
             example.outcome, example.what = WRONG, f"refused without a reason: {error.what}"
         return
     except _FAILURES as error:
-        example.outcome, example.what = WRONG, f"{type(error).__name__}: {error}"
+        example.outcome, example.what = WRONG, _told(error)
         return
     example.outcome, example.what = judged(func, after, options)
 
@@ -419,7 +434,7 @@ def _lower(func: PrimFunc, example: Example, options: dict[str, Any]) -> None:
         return
     except _FAILURES as error:
         example.outcome, example.lowered, example.before = WRONG, WRONG, func
-        example.what = f"lowering: {type(error).__name__}: {error}"
+        example.what = f"lowering: {_told(error)}"
         return
     example.lowered, what = judged(func, result, options)
     if example.lowered != WRONG:
