@@ -274,7 +274,7 @@ def draw_bind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     seldom = pick(["blockIdx.y", "threadIdx.y", "vthread"])
     used = [loop.thread for loop in loops if loop.thread is not None]
     axis = pick(["blockIdx.x", "threadIdx.x", "vthread.x", seldom])
-    return {"loop": loop.loop_var, "thread_axis": pick(used) if used and pick([False, True]) else axis}
+    return {"loop": loop.loop_var, "thread_axis": pick(used) if used and pick([False, True, True]) else axis}
 
 
 _CONCURRENT = (

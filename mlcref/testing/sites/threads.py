@@ -258,10 +258,10 @@ def bound(pick: Pick) -> PrimFunc:
     """
     blocks, outer, inner = pick([0, 2, 3]), pick([2, 3, 4]), pick([2, 3, 4])
     dtype, reads = pick(["float32", "int32"]), pick(["j", f"{inner - 1} - j"])
-    together, grid = pick([True, False]), pick([True, True, False]) and blocks > 0
+    together, grid = pick([True, True, False]), pick([True, True, False]) and blocks > 0
     alike = together and pick([True, True, False])
-    axes = ["", "threadIdx.x", "threadIdx.x", "threadIdx.y", "vthread.x", *([] if blocks else ["blockIdx.x"])]
-    first = pick(axes)
+    axes = ["threadIdx.x", "threadIdx.x", "threadIdx.x", "threadIdx.y", *([] if blocks else ["blockIdx.x"])]
+    first = pick(axes if alike else ["", "vthread.x", *axes])
     scope = pick(["local", "shared"] if alike and (grid or first == "blockIdx.x") else ["local", "shared", "global"])
     second = first if together or scope == "local" else pick(["", first])
     outermost = [_axis("b", blocks, "blockIdx.x") if grid else f"for b in range({blocks}):"] if blocks else []
