@@ -93,13 +93,11 @@ def planned(work: Work, form: Contraction) -> Plan:
     rows = prod(extents[item.var] for item in form.rows)
     packed = rows > _FEW_ROWS and all(isinstance(index, Var) for index in form.wide.indices)
     dtype = form.nest.store.buffer.type
-    tile = register_tile(extents[row], extents[lane], machine.lanes(dtype), machine,
-                         any(index is row for index in form.narrow.indices))  # fmt: skip
+    tile = register_tile(extents[row], extents[lane], machine.lanes(dtype), machine)
     terms = prod(extents[item.var] for item in reduce)
     reduced = reduced_at_once(terms, machine) if len(reduce) == 1 and packed else None
     threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
-    for var, unit in ((row, tile.rows), (lane, tile.columns)):
-        extents[var] = rounded_up(extents[var], unit)
+    extents[lane] = rounded_up(extents[lane], tile.columns)
     if reduced is not None:
         extents[reduce[0].var] = rounded_up(terms, reduced)
     panels = extents[lane] // tile.columns
@@ -126,7 +124,7 @@ def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockR
     if not plan.is_padded:
         return None, None
     form, sch = plan.form, work.sch
-    units = {plan.row.var: plan.tile.rows, form.lane.var: plan.tile.columns}
+    units = {form.lane.var: plan.tile.columns}
     if plan.reduced is not None:
         units[form.nest.reduce[0].var] = plan.reduced
     sch.pad_einsum(block, [units.get(item.var, 1) for item in form.nest.realize.block.iter_vars])
@@ -145,40 +143,41 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     """Split and order the loops, fill the panels where they are used, vectorize."""
     sch, form = work.sch, plan.form
     loops = dict(zip([item.var for item in form.nest.order], sch.get_loops(block), strict=True))
-    across, slab, panel, lane = sch.split(
-        loops[form.lane.var], [plan.threads if plan.shared == PANELS else 1, None, plan.slab, plan.tile.columns]
+    across, slab, panel, lane = work.split(
+        loops[form.lane.var], plan.threads if plan.shared == PANELS else 1, None, plan.slab, plan.tile.columns
     )
-    share, strip, row = sch.split(
-        loops[plan.row.var], [plan.threads if plan.shared == STRIPS else 1, None, plan.tile.rows]
+    share, strip, row = work.split(
+        loops[plan.row.var], plan.threads if plan.shared == STRIPS else 1, None, plan.tile.rows
     )
     terms = [loops[item.var] for item in form.nest.reduce]
     part: list[LoopRV] = []
     if plan.parts > 1:
-        outer, inner = sch.split(terms[0], [None, plan.reduced])
-        part, terms = [outer], [inner]
+        part, terms = work.split(terms[0], None, plan.reduced or 1)
     batch = [loops[item.var] for item in form.batch]
     rows = [loops[item.var] for item in form.rows[:-1]]
     columns = [loops[item.var] for item in form.columns]
-    inner_loops = [strip, panel, *terms, row, lane]
-    if plan.shared == ROWS:
-        sch.reorder(*batch, *rows, share, across, *columns, slab, *part, *inner_loops)
-    else:
-        sch.reorder(*batch, share, across, *columns, slab, *part, *rows, *inner_loops)
-    shared = {BATCH: batch, PANELS: [across], ROWS: rows, STRIPS: [share]}.get(plan.shared or "", [])
-    if shared:
-        sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
+    outer = [*share, *across, *columns, *slab, *part]
+    outer = [*rows, *outer] if plan.shared == ROWS else [*outer, *rows]
+    sch.reorder(*batch, *outer, *strip, *panel, *terms, *row, *lane)
+    shared = {BATCH: batch, PANELS: across, ROWS: rows, STRIPS: share}.get(plan.shared or "", [])
     if plan.packed:
-        _pack(work, block, plan, pack, part[0] if part else slab)
+        _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
     if cut is not None:
-        sch.reverse_compute_at(cut, panel if plan.parts == 1 else slab)
+        place = panel or strip if plan.parts == 1 else slab or across
+        if place:
+            sch.reverse_compute_at(cut, place[-1])
         vectorize_last(work, cut)
         work.finish(cut)
-    sch.unroll(row)
-    sch.vectorize(lane)
+    if shared:
+        sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
+    for loop in row:
+        sch.unroll(loop)
+    for loop in lane:
+        sch.vectorize(loop)
     work.finish(block)
 
 
-def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: LoopRV) -> None:
+def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: list[LoopRV]) -> None:
     """The operand with the lanes in panels, filled at ``where``, or before all threads that need the same ones."""
     sch, wide = work.sch, plan.form.wide
     reads = [region.buffer for region in work.block(block).reads]
@@ -187,8 +186,8 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: L
     if pack is None:
         pack = sch.cache_read(block, position, "global")
     at_start = plan.shared in (ROWS, STRIPS)
-    if not at_start:
-        sch.compute_at(pack, where, preserve_unit_loops=True)
+    if where and not at_start:
+        sch.compute_at(pack, where[-1], preserve_unit_loops=True)
     axis = next(d for d, i in enumerate(wide.indices) if i is plan.form.lane.var)
     width = plan.tile.columns
 

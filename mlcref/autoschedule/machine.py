@@ -24,7 +24,7 @@ class Machine:
     l2_bytes: int = 1 << 20
     threads: int = 1
     terms: int = 512
-    parallel_work: int = 400_000
+    parallel_work: int = 2_000_000
 
     def lanes(self, dtype: str) -> int:
         """Elements of ``dtype`` in one vector."""

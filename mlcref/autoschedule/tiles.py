@@ -31,21 +31,20 @@ def rounded_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def register_tile(rows: int, columns: int, lanes: int, machine: Machine, padded_rows: bool = True) -> Tile:
-    """The tile for an output of ``rows`` x ``columns``: large, and leaving little over. Without ``padded_rows`` its
-    rows divide those of the output.
+def register_tile(rows: int, columns: int, lanes: int, machine: Machine) -> Tile:
+    """The tile for an output of ``rows`` x ``columns``: large, and leaving little over.
 
     >>> register_tile(1024, 1024, 16, Machine())
     Tile(rows=6, columns=64)
-    >>> register_tile(14, 64, 16, Machine(), padded_rows=False)
-    Tile(rows=7, columns=32)
+    >>> register_tile(64, 10, 16, Machine())
+    Tile(rows=22, columns=16)
     """
     best, best_score = Tile(1, lanes), -1.0
     for wide, tall in product(range(_WIDEST, 0, -1), range(1, machine.registers)):
         held = tall * wide
         if held + wide + 1 > machine.registers - 3 or (wide > 1 and (wide - 1) * lanes >= columns):
             continue
-        if tall > rows or (not padded_rows and rows % tall):
+        if tall > rows:
             continue
         used = rows * columns / (rounded_up(rows, tall) * rounded_up(columns, wide * lanes))
         score = used * held / (held + _START_UP + _LOAD * (tall + wide))
@@ -55,14 +54,16 @@ def register_tile(rows: int, columns: int, lanes: int, machine: Machine, padded_
 
 
 def reduced_at_once(size: int, machine: Machine) -> int:
-    """How many terms of a sum of ``size`` are taken before the next tile: all where few are too many.
+    """How many terms of a sum of ``size`` are taken before the next tile: all where few are too many, else a divisor,
+    or a part after which little is left over.
 
     >>> reduced_at_once(768, Machine()), reduced_at_once(2048, Machine()), reduced_at_once(1000, Machine())
     (768, 512, 500)
     """
     if size <= 3 * machine.terms // 2:
         return size
-    return -(-size // -(-size // machine.terms))
+    fewest = -(-size // machine.terms)
+    return next((size // n for n in range(fewest, 2 * fewest) if size % n == 0), -(-size // fewest))
 
 
 def panels_at_once(panels: int, panel_bytes: int, machine: Machine) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from mlcref.autoschedule.machine import Machine
@@ -49,6 +50,20 @@ class Work:
     def finish(self, *blocks: BlockRV) -> None:
         """No other rule looks at these blocks."""
         self.done.update(self.token(block) for block in blocks)
+
+    def split(self, loop: LoopRV, *sizes: int | None) -> list[list[LoopRV]]:
+        """Split a loop by ``sizes``, of which one is None: a list of one loop for each, empty where it would have one
+        iteration."""
+        known = prod(size or 1 for size in sizes)
+        rest = -(-self.extent(loop) // known)
+        wanted = [size != 1 if size is not None else rest > 1 for size in sizes]
+        if sum(wanted) < 2:
+            return [[loop] if here else [] for here in wanted] if any(wanted) else [[]] * (len(sizes) - 1) + [[loop]]
+        factors = [size for size, here in zip(sizes, wanted, strict=True) if here]
+        if None not in factors:
+            factors[0] = None
+        made = iter(self.sch.split(loop, factors))
+        return [[next(made)] if here else [] for here in wanted]
 
     def share(self, loops: list[LoopRV], work: int) -> None:
         """Share outer loops among threads when ``work``, in products of a sum, pays for it."""

@@ -16,7 +16,7 @@ from mlcref.lower.jumps import leaves_loop
 from mlcref.lower.simplify import simplified
 from mlcref.lower.vectorize import lanes_of_vectors
 
-LARGEST = 64
+LARGEST = 160
 """Vectors and elements that one iteration of a loop stores, at most, for the loop to be written twice."""
 
 
