@@ -26,6 +26,7 @@ from mlcref.testing.sites import site
 from mlcref.verify.equivalent import check_equivalent
 from mlcref.verify.findings import verify
 from mlcref.verify.generate import STAGES, program, varied
+from mlcref.verify.inputs import overlapping
 from mlcref.verify.report import REFUTED, UNSUPPORTED, Verdict
 
 Pick = Callable[..., Any]
@@ -380,6 +381,11 @@ def _run_pass(step: Pass, func: PrimFunc, example: Example, options: dict[str, A
         example.outcome, example.what = WRONG, _told(error)
         return
     example.outcome, example.what = judged(func, after, options)
+    calls = list(overlapping(func, ("small", "random"), 0)) if example.outcome == RIGHT else []
+    if calls:
+        outcome, what = judged(func, after, {**options, "inputs": calls})
+        if outcome == WRONG:
+            example.outcome, example.what = WRONG, f"with arguments that overlap: {what}"
 
 
 def _has_threads(func: PrimFunc) -> bool:

@@ -134,6 +134,23 @@ def trials(f: PrimFunc, g: PrimFunc, kinds: Sequence[str], seed: int, *, first: 
             yield Trial(number, kind, arguments(f, chosen, kind, np.random.default_rng((seed, number))))
 
 
+def overlapping(func: PrimFunc, kinds: Sequence[str], seed: int) -> Iterator[tuple[Any, ...]]:
+    """Arguments of a function that does not exclude it, in which one array stands for every buffer of its type and
+    shape: a call per kind, where there are two such buffers.
+    """
+    if func.noalias:
+        return
+    for trial in trials(func, func, kinds, seed):
+        arrays: dict[Any, Array] = {}
+        made = tuple([arrays.setdefault((x.dtype, x.shape), x) if _is_array(x) else x for x in trial.arguments])
+        if len(arrays) < len(func.buffers):
+            yield made
+
+
+def _is_array(argument: Any) -> bool:
+    return isinstance(argument, np.ndarray)
+
+
 def _signature(func: PrimFunc) -> tuple[Any, ...]:
     """Of which type and shape the arguments are, when shapes are constant."""
     evaluator = Evaluator(func, {}, {})
