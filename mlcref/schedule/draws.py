@@ -62,19 +62,20 @@ def related(func: PrimFunc, reverse: bool) -> list[tuple[BlockRealize, BlockReal
 
 
 def draw_inline(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | None:
-    """A block that is one store, with another such block to merge it into; sometimes any block."""
-    pairs = [(a, b) for a, b in related(func, reverse) if _plain(a) and (not reverse or (_plain(b) and _single(a)))]
-    sites = [a.block.token for a, b in pairs if _inner_output(func, b if reverse else a)]
-    if sites and wild(pick):
-        realize = any_block(pick, func)
-        return None if realize is None else {"block": realize.block.token}
-    return {"block": pick(sites)} if sites else None
+    """A block that is one store, with another such block to merge it into; sometimes any two blocks, or any block."""
+    pairs = related(func, reverse)
+    fitting = [(a, b) for a, b in pairs if _plain(a) and (not reverse or (_plain(b) and _elements(a)))]
+    sites = [a for a, b in fitting if _inner_output(func, b if reverse else a)]
+    if not sites or wild(pick):
+        realize = any_block(pick, func) if wild(pick) else None
+        sites = [a for a, _ in pairs] if realize is None else [realize]
+    return {"block": pick(sites).block.token} if sites else None
 
 
-def _single(realize: BlockRealize) -> bool:
-    """Does the block read one element of one buffer?"""
-    reads = realize.block.reads
-    return len(reads) == 1 and all(isinstance(r.extent, Const) and int(r.extent) == 1 for r in reads[0].region)
+def _elements(realize: BlockRealize) -> bool:
+    """Does the block read one element of each buffer?"""
+    boxes = [box for region in realize.block.reads for box in region.region]
+    return all(isinstance(box.extent, Const) and int(box.extent) == 1 for box in boxes)
 
 
 def _plain(realize: BlockRealize) -> bool:
@@ -92,11 +93,14 @@ def _inner_output(func: PrimFunc, realize: BlockRealize) -> bool:
 
 
 def draw_move(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | None:
-    """A block and a loop around one of the blocks that it feeds (reads from); sometimes any loop or index."""
-    pairs = [(a, b) for a, b in related(func, reverse) if _movable(func, a, reverse)]
-    sites = [(a.block.token, loop) for a, b in pairs for loop in _between(func, a, b, reverse)]
-    if sites and wild(pick):
-        sites = [(a.block.token, var) for a, _ in related(func, reverse) for var in index(func).loops]
+    """A block and a loop around one of the blocks that it feeds (reads from), where it is likely to go; sometimes any
+    such loop, any loop at all, any index."""
+    pairs = related(func, reverse)
+    fitting = [(a, b) for a, b in pairs if _movable(func, a, reverse)]
+    sites = [(a.block.token, var) for a, b in fitting for var in _between(func, a, b, reverse)]
+    if not sites or wild(pick):
+        every = list(index(func).loops) if pick([True, False]) else []
+        sites = [(a.block.token, var) for a, b in pairs for var in every or _apart(func, a, b)]
     if not sites:
         return None
     block, loop = pick(sites)
@@ -104,17 +108,22 @@ def draw_move(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | Non
     return {"block": block, "loop": loop, "preserve_unit_loops": pick([False, True]), "index": place}
 
 
+def _apart(func: PrimFunc, block: BlockRealize, other: BlockRealize) -> list[Var]:
+    """The loops around ``other`` that are not around ``block``."""
+    around = set(loops_above(func, block))
+    return [loop.loop_var for loop in loops_above(func, other) if loop not in around]
+
+
 def _between(func: PrimFunc, block: BlockRealize, other: BlockRealize, reverse: bool) -> list[Var]:
     """The loops around ``other`` that are not around ``block`` already; of a producer those that do not reduce, if no
     other producer comes later."""
-    around = {loop.loop_var for loop in loops_above(func, block)}
+    reduced = reduce_loops(other) if reverse else set()
     if reverse:
-        around |= reduce_loops(other)
         blocks = child_blocks(scope_of(func, block))
         read = {region.buffer for region in block.block.reads}
         if any(r.buffer in read for b in blocks[blocks.index(other) + 1 :] if b is not block for r in b.block.writes):
             return []
-    return [loop.loop_var for loop in loops_above(func, other) if loop.loop_var not in around]
+    return [var for var in _apart(func, block, other) if var not in reduced]
 
 
 def _movable(func: PrimFunc, realize: BlockRealize, reverse: bool) -> bool:

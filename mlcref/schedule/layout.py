@@ -274,8 +274,10 @@ def draw_transform_layout(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
     if not sites:
         return None
     token, access, buffer = pick(sites)
-    arguments = {"block": token, "buffer": access, "index_map": draw_map(pick, buffer.ndim)}
-    return {**arguments, "pad_value": pick([None, 0, 1]), "assume_injective_transform": pick([False, False, True])}
+    extents = [constant(n) for n in buffer.shape] if pick([False, True, True, True]) else []
+    arguments = {"block": token, "buffer": access, "index_map": draw_map(pick, buffer.ndim, extents, exact=False)}
+    pad_value, assumed = pick([(None, False), (0, False), (1, False), (None, True), (5, False)])
+    return {**arguments, "pad_value": pad_value, "assume_injective_transform": assumed}
 
 
 TRANSFORM_LAYOUT = register(

@@ -79,27 +79,50 @@ def pad_map(pad_value: Any, rank: int, kind: str, dtype: str) -> IndexMap:
     return IndexMap([Var(f"indices_{n}", dtype) for n in range(rank)], [value])
 
 
-def draw_map(pick: Pick, rank: int, extents: Sequence[int | None] = ()) -> IndexMap:
+Sized = tuple[Expr, int | None]
+"""An index, and how many values it has, where that is known."""
+
+
+def draw_map(pick: Pick, rank: int, extents: Sequence[int | None] = (), *, exact: bool = True) -> IndexMap:
     """A map of ``rank`` indices: one or two changes, each to split, turn, move or fuse. Where the extents are given, it
-    is likely to be one to one onto a box."""
+    is likely to be one to one onto a box; where not ``exact``, to miss that by little."""
     initial = [Var(f"i{n}") for n in range(rank)]
-    values: list[tuple[Expr, int | None]] = [(v, extents[n] if extents else None) for n, v in enumerate(initial)]
-    for _ in range(pick([1, 1, 2]) if rank else 0):
-        n = pick(range(len(values)))
-        value, size = values[n]
-        what = pick(["split", "move", "fuse", "turn"])
-        if what == "split":
-            factor = pick([f for f in (2, 3, 4) if size is None or size % f == 0] or [2])
-            values[n : n + 1] = [(value // factor, size and size // factor), (value % factor, factor)]
+    values: list[Sized] = [(v, extents[n] if extents else None) for n, v in enumerate(initial)]
+    kinds = ["split", "move", "fuse", "turn", *([] if exact else ["turn and split"] * 2)]
+    for _ in range(pick([1, 1, 2] if exact else [1, 2]) if rank else 0):
+        n, what = pick(range(len(values))), pick(kinds)
+        if what.startswith("turn"):
+            values[n] = _turned(pick, values[n], exact)
+        if what.endswith("split"):
+            values[n : n + 1] = _split(pick, values[n], exact)
         elif what == "move":
             values.insert(pick(range(len(values))), values.pop(n))
-        elif what == "fuse" and n:
-            before, outer = values[n - 1]
-            whole = None if size is None or outer is None else size * outer
-            values[n - 1 : n + 1] = [(before * (size or pick([2, 3, 4, 6, 8])) + value, whole)]
-        elif what == "turn":
-            values[n] = ((pick([1, 2, 3, 5, 7]) if size is None else size - 1) - value, size)
+        elif what == "fuse" and len(values) > 1:
+            n = max(n, 1)
+            values[n - 1 : n + 1] = [_fused(pick, values[n - 1], values[n], exact)]
     return IndexMap(initial, [simplify(e, {}) for e, _ in values])
+
+
+def _turned(pick: Pick, item: Sized, exact: bool) -> Sized:
+    value, size = item
+    if size is None:
+        return pick([1, 2, 3, 5, 7]) - value, None
+    last = size - 1 if exact else size - 1 + pick([0, 2, 1, 2])
+    return last - value, last + 1
+
+
+def _split(pick: Pick, item: Sized, exact: bool) -> list[Sized]:
+    value, size = item
+    factor = pick([f for f in (2, 3, 4) if size is None or not exact or size % f == 0] or [2])
+    return [(value // factor, size and -(-size // factor)), (value % factor, factor)]
+
+
+def _fused(pick: Pick, outer: Sized, inner: Sized, exact: bool) -> Sized:
+    (above, rows), (value, size) = outer, inner
+    if size is None:
+        return above * pick([2, 3, 4, 6, 8]) + value, None
+    width = size if exact else max(1, size + pick([0, -1, 1, -2, 0, -1]))
+    return above * width + value, rows and width * (rows - 1) + size
 
 
 def other_use(node: Any, buffer: Buffer) -> str:

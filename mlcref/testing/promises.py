@@ -67,6 +67,10 @@ def _reorder(before: PrimFunc, after: PrimFunc, given: dict[str, Any], made: Seq
     for outer, inner in pairwise(loops):
         if outer not in set(index(after).above(inner)):
             return f"loop {outer.loop_var.name} is not above loop {inner.loop_var.name}"
+    for loop in loops:
+        old = _loop(before, loop.loop_var)
+        if (loop.kind, loop.thread, loop.annotations) != (old.kind, old.thread, old.annotations):
+            return f"loop {loop.loop_var.name} runs in another way than before"
     return None
 
 
