@@ -15,8 +15,8 @@ from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, Cast, Div, Expr, Max, Min, Mul, Ramp, Select, Sub, Var,
-    constant,
+    EQ, GE, GT, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, Call, Cast, Div, Expr, Max, Min, Mul, Not, Or,
+    Ramp, Select, Sub, Var, constant,
 )  # fmt: skip
 
 _SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
@@ -91,34 +91,73 @@ class VectorExpressions:
 
     def _extremum(self, expr: Any) -> str:
         operation, symbol = ("max", ">") if isinstance(expr, Max) else ("min", "<")
-        kind, mask = self.prelude.vector(expr.dtype), self._mask(expr.dtype)
-        body = f"{mask} m = x0 {symbol} x1; return ({kind})((m & ({mask})x0) | (~m & ({mask})x1));"
-        name = self.prelude.function(f"{operation}_{expr.dtype}", kind, (kind, kind), body)
+        dtype, value = expr.dtype, f"x0[i] {symbol} x1[i] ? x0[i] : x1[i]"
+        name = self.prelude.each_lane(f"{operation}_{dtype}", dtype, (dtype, dtype), value)
         return f"{name}({self.value(expr.a)}, {self.value(expr.b)})"
 
-    def _mask(self, dtype: str) -> str:
-        """The integer vector that a comparison of vectors of ``dtype`` gives: all bits set where it holds."""
-        parsed = dt.parse(dtype)
-        return self.prelude.vector(f"int{parsed.bits}x{parsed.lanes}")
-
     def _select(self, expr: Any) -> str:
-        """A selection by a comparison of vectors, as one function of its four operands; by a scalar, one of two
-        vectors.
-        """
-        kind, operand = self.prelude.vector(expr.dtype), expr.condition.a.dtype
-        compared, mask = self.prelude.vector(operand), self._mask(operand)
-        symbol = _COMPARISONS[type(expr.condition)]
-        name = f"select_{type(expr.condition).__name__.lower()}_{operand}_{expr.dtype}"
-        body = f"{mask} m = x0 {symbol} x1; return ({kind})((m & ({mask})x2) | (~m & ({mask})x3));"
-        self.prelude.function(name, kind, (compared, compared, kind, kind), body)
-        parts = (expr.condition.a, expr.condition.b, expr.true_value, expr.false_value)
-        return f"{name}({', '.join(self.value(part) for part in parts)})"
+        """In each lane one of two values; by a scalar condition, one of two vectors."""
+        if dt.lanes(expr.condition.dtype) == 1:
+            return self._one_of(expr.condition, expr.true_value, expr.false_value)
+        dtype, mask = expr.dtype, _mask_type(expr.dtype)
+        parameters = (mask, dtype, dtype)
+        name = self.prelude.each_lane(f"select_{dtype}", dtype, parameters, "x0[i] ? x1[i] : x2[i]")
+        condition = self.mask(expr.condition, mask)
+        return f"{name}({condition}, {self.value(expr.true_value)}, {self.value(expr.false_value)})"
+
+    def _one_of(self, condition: Expr, yes: Expr, no: Expr) -> str:
+        """One of two vectors; only that one is computed."""
+        self.prelude.vector(yes.dtype)
+        return f"(({self.value(yes)}) if {self.scalars.value(condition)} else ({self.value(no)}))"
+
+    def _call(self, expr: Any) -> str:
+        if expr.op == "if_then_else":
+            return self._one_of(*expr.args)
+        name = self.prelude.intrinsic(expr.op, expr.args[0].dtype, expr.type)
+        return f"{name}({', '.join(self.value(arg) for arg in expr.args)})"
+
+    # ---- masks: truth values as integers of the width of what they select, all bits set where they hold
+
+    def mask(self, expr: Expr, mask: str) -> str:
+        """A vector of truth values as the integer vector ``mask``."""
+        if isinstance(expr, Broadcast):
+            element = c_type(dt.parse(mask).element)
+            body = f"return ({element})-(x0 != 0) - ({self.prelude.vector(mask)}){{0}};"
+            name = self.prelude.function(f"splat_mask_{mask}", mask, ("int",), body)
+            return f"{name}({self.scalars.value(expr.value)})"
+        if isinstance(expr, And | Or):
+            operation, symbol = ("and", "&") if isinstance(expr, And) else ("or", "|")
+            name = self._of_masks(f"mask_{operation}_{mask}", mask, 2, f"x0 {symbol} x1")
+            return f"{name}({self.mask(expr.a, mask)}, {self.mask(expr.b, mask)})"
+        if isinstance(expr, Not):
+            return f"{self._of_masks(f'mask_not_{mask}', mask, 1, '~x0')}({self.mask(expr.a, mask)})"
+        return self._converted(*self._comparison(expr), mask)
+
+    def _comparison(self, expr: Any) -> tuple[str, str]:
+        """A test of values, and the type of its mask, which has their width."""
+        if isinstance(expr, Call):
+            mask = _mask_type(expr.args[0].dtype)
+            name = self.prelude.intrinsic(expr.op, expr.args[0].dtype, mask)
+            return f"{name}({self.value(expr.args[0])})", mask
+        operand = expr.a.dtype
+        kind, mask = self.prelude.vector(operand), self.prelude.vector(_mask_type(operand))
+        body = f"return x0 {_COMPARISONS[type(expr)]} x1;"
+        name = self.prelude.function(f"{type(expr).__name__.lower()}_{operand}", mask, (kind, kind), body)
+        return f"{name}({self.value(expr.a)}, {self.value(expr.b)})", mask
+
+    def _of_masks(self, name: str, mask: str, count: int, value: str) -> str:
+        return self.prelude.function(name, self.prelude.vector(mask), (mask,) * count, f"return {value};")
+
+    def _converted(self, text: str, source: str, target: str) -> str:
+        """A vector in another type, lane by lane."""
+        if source == target:
+            return text
+        body = f"return __builtin_convertvector(x0, {self.prelude.vector(target)});"
+        kinds = (self.prelude.vector(source),)
+        return f"{self.prelude.function(f'convert_{source}_{target}', target, kinds, body)}({text})"
 
     def _cast(self, expr: Any) -> str:
-        kind, source = self.prelude.vector(expr.type), self.prelude.vector(expr.value.dtype)
-        body = f"return __builtin_convertvector(x0, {kind});"
-        name = self.prelude.function(f"convert_{expr.value.dtype}_{expr.type}", kind, (source,), body)
-        return f"{name}({self.value(expr.value)})"
+        return self._converted(self.value(expr.value), expr.value.dtype, expr.type)
 
     def _load(self, expr: Any) -> str:
         slot = self.scalars.slot(expr)
@@ -151,9 +190,15 @@ class VectorExpressions:
         return f"{name}({self.scalars.value(expr.base)}, {self.scalars.value(expr.stride)})"
 
 
+def _mask_type(dtype: str) -> str:
+    """The integer vector that a comparison of vectors of ``dtype`` gives."""
+    parsed = dt.parse(dtype)
+    return f"int{parsed.bits}x{parsed.lanes}"
+
+
 _RULES: dict[type, Callable[[VectorExpressions, Any], str]] = {
     Broadcast: VectorExpressions._broadcast, Var: VectorExpressions._variable, Max: VectorExpressions._extremum,
     Min: VectorExpressions._extremum, Select: VectorExpressions._select, Cast: VectorExpressions._cast,
-    BufferLoad: VectorExpressions._load, Ramp: VectorExpressions._ramp,
+    BufferLoad: VectorExpressions._load, Call: VectorExpressions._call, Ramp: VectorExpressions._ramp,
     **dict.fromkeys(_SYMBOLS, VectorExpressions._arithmetic),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
 from mlcref.codegen.foreign import as_c
+from mlcref.codegen.vector_math import CFunction, elementary, lane_by_lane
 from mlcref.errors import UnsupportedError
 from mlcref.ir import INTRINSICS
 
@@ -52,8 +53,7 @@ class Prelude:
     def function(self, name: str, result: str, parameters: tuple[str, ...], body: str) -> str:
         """Add the inline function ``name``; parameters are C types, called x0, x1, … in ``body``."""
         if name not in self.code:
-            signature = ", ".join(f"{kind} x{i}" for i, kind in enumerate(parameters))
-            self.code[name] = f"{_INLINE} {result} {name}({signature}) {{ {body} }}"
+            self.code[name] = _definition(name, result, parameters, body)
             self.declarations[name] = f"{result} {name}({', '.join(parameters)}) nogil"
         return name
 
@@ -133,10 +133,46 @@ class Prelude:
         kind = c_type(dtype)
         return self.function(f"select_{dtype}", kind, ("int", kind, kind), "return x0 ? x1 : x2;")
 
+    def each_lane(self, name: str, result: str, parameters: tuple[str, ...], value: str) -> str:
+        """Add a function of vectors, in lane ``i`` of its result ``value``; all types are data types with lanes."""
+        kinds = tuple([self.vector(dtype) for dtype in parameters])
+        return self.function(name, self.vector(result), kinds, lane_by_lane(result, dt.lanes(result), value))
+
     # ---- intrinsics
 
     def intrinsic(self, name: str, dtype: str, result: str) -> str:
-        """The C function for the intrinsic ``name`` on ``dtype``; raises ``UnsupportedError`` when there is none."""
+        """The C function for the intrinsic ``name`` on ``dtype``, a scalar or a vector; truth values of vectors are
+        masks, whose type ``result`` is. Raises ``UnsupportedError`` when there is none.
+        """
+        known = elementary(name, dtype)
+        if known is not None:
+            return self._elementary(known)
+        if dt.lanes(dtype) > 1:
+            return self._in_each_lane(name, dtype, result)
+        return self._scalar(name, dtype, result)
+
+    def _elementary(self, made: CFunction) -> str:
+        """Add a function with a formula; Cython is told of it, C also of those that it calls."""
+        self._code(made)
+        self.declarations[made.name] = f"{made.result} {made.name}({', '.join(made.parameters)}) nogil"
+        return made.name
+
+    def _code(self, made: CFunction) -> None:
+        for dtype in made.vectors:
+            self.vector(dtype)
+        for needed in made.needs:
+            self._code(needed)
+        self.code[made.name] = _definition(made.name, made.result, made.parameters, made.body)
+
+    def _in_each_lane(self, name: str, dtype: str, result: str) -> str:
+        """The function of scalars, lane by lane; a truth value becomes a lane of a mask."""
+        element, count = dt.parse(dtype).element, INTRINSICS[name].arity or 0
+        truth = INTRINSICS[name].result == "bool"
+        scalar = self._scalar(name, element, "bool" if truth else dt.parse(result).element)
+        value = f"{scalar}({', '.join(f'x{i}[i]' for i in range(count))})"
+        return self.each_lane(f"{name}_{dtype}", result, (dtype,) * count, f"-({value} != 0)" if truth else value)
+
+    def _scalar(self, name: str, dtype: str, result: str) -> str:
         row = INTRINSICS.get(name)
         callable_here = row is not None and row.arity is not None and not row.effect
         spelled = _special_spelling(name, dtype) or row.c if row is not None and callable_here else None
@@ -151,6 +187,11 @@ class Prelude:
         else:
             spelled = spelled.format(*arguments, f=suffix)
         return self.function(f"{name}_{dtype}", out, (kind,) * row.arity, f"return {spelled};")
+
+
+def _definition(name: str, result: str, parameters: tuple[str, ...], body: str) -> str:
+    signature = ", ".join(f"{kind} x{i}" for i, kind in enumerate(parameters))
+    return f"{_INLINE} {result} {name}({signature}) {{ {body} }}"
 
 
 def _special_spelling(name: str, dtype: str) -> str | None:

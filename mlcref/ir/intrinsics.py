@@ -75,7 +75,9 @@ def _signed(f: Callable[[float], float]) -> Reference:
 
 
 def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + float(_exp(-x)))
+    """With an exponential that cannot overflow: far below 0 the value is small, not 0."""
+    e = math.exp(-abs(x))
+    return e / (1.0 + e) if x < 0 else 1.0 / (1.0 + e)
 
 
 _exp = _guard(math.exp)

@@ -12,10 +12,12 @@ from typing import Any
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Div, Expr, For, IfThenElse,
-    Max, Min, Mul, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node, children_of, conjunction, conjuncts,
-    const, constant, fresh, map_children, replace, seq, substitute, variables, walk,
+    EQ, GE, GT, INTRINSICS, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Div,
+    Expr, For, IfThenElse, Max, Min, Mul, Not, Or, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node,
+    children_of, conjunction, conjuncts, const, constant, fresh, map_children, replace, seq, substitute, variables,
+    walk,
 )  # fmt: skip
+from mlcref.lower.conditional_values import eager_choices, first_choice, with_branch
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 
 VECTOR_BYTES = 64
@@ -23,11 +25,13 @@ MAX_UNROLLED = 8
 """Pieces of one loop that are written out rather than looped over."""
 _ARITHMETIC = (Add, Sub, Mul, Div, Max, Min)
 _COMPARISONS = (EQ, NE, LT, LE, GT, GE)
+_PREDICATES = ("isnan", "isinf", "isfinite")
 _ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def vectorize(func: PrimFunc) -> PrimFunc:
     """``func`` with its vectorized loops as vector statements where those exist, as serial loops elsewhere."""
+    func = eager_choices(func)
     return replace(func, body=_visit(func.body, shape_domain(func.shape_vars())))
 
 
@@ -146,10 +150,21 @@ class _Lanes:
         return For(lane, const(0, lane.type), const(self.lanes, lane.type), "serial", body)
 
     def store(self, stmt: BufferStore) -> Stmt:
+        choice = first_choice(stmt.value, self.uniform)
+        if choice is not None:
+            return self.chosen(stmt, choice)
         indices = self.indices(stmt.buffer, stmt.indices)
         if indices is None:
             raise NoVectorForm  # all iterations write one element
         return BufferStore(stmt.buffer, self.wide(stmt.value), indices)
+
+    def chosen(self, stmt: BufferStore, choice: Call) -> Stmt:
+        """A value that may be computed in some lanes only: vectors where it may in all, else one lane after the
+        other.
+        """
+        conditions = tuple([self.in_all_lanes(part) for part in conjuncts(choice.args[0])])
+        all_lanes = replace(stmt, value=with_branch(stmt.value, choice, choice.args[1]))
+        return IfThenElse(conjunction(conditions), self.statement(all_lanes), self.one_by_one(stmt))
 
     def indices(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...] | None:
         """Where the lanes are: a ramp in the last dimension; None when all are at one place."""
@@ -197,16 +212,47 @@ class _Lanes:
         return made
 
     def _cast(self, expr: Any) -> Expr:
-        return Cast(dt.parse(expr.type).with_lanes(self.lanes), self.wide(expr.value))
+        if dt.is_bool(expr.value.dtype):
+            one, zero = (Broadcast(const(number, expr.type), self.lanes) for number in (1, 0))
+            return Select(self.truth(expr.value), one, zero)
+        return Cast(self._of_lanes(expr.type), self.wide(expr.value))
 
     def _select(self, expr: Any) -> Expr:
-        condition = expr.condition
-        if not isinstance(condition, _COMPARISONS) or condition.a.dtype not in _ELEMENTS:
+        return self._one_of(expr.condition, expr.true_value, expr.false_value)
+
+    def _one_of(self, condition: Expr, yes: Expr, no: Expr) -> Expr:
+        if self.uniform(condition):
+            return Call("if_then_else", (condition, self.wide(yes), self.wide(no)), self._of_lanes(yes.dtype))
+        return Select(self.truth(condition), self.wide(yes), self.wide(no))
+
+    def _call(self, expr: Any) -> Expr:
+        if expr.op == "if_then_else":
+            return self._one_of(*expr.args)
+        if expr.op == "likely":
+            return self.wide(expr.args[0])
+        row = INTRINSICS[expr.op]
+        if row.effect or row.arity is None or row.result != "same":
             raise NoVectorForm
-        if dt.parse(condition.a.dtype).bits != dt.parse(expr.dtype).bits:
-            raise NoVectorForm
-        compared = type(condition)(self.wide(condition.a), self.wide(condition.b))
-        return Select(compared, self.wide(expr.true_value), self.wide(expr.false_value))
+        return Call(expr.op, tuple([self.wide(arg) for arg in expr.args]), self._of_lanes(expr.type))
+
+    def truth(self, expr: Expr) -> Expr:
+        """A condition in all lanes, as a vector of truth values."""
+        if self.uniform(expr):
+            return Broadcast(expr, self.lanes)
+        if isinstance(expr, And | Or):
+            return type(expr)(self.truth(expr.a), self.truth(expr.b))
+        if isinstance(expr, Not):
+            return Not(self.truth(expr.a))
+        if isinstance(expr, _COMPARISONS):
+            return type(expr)(self.wide(expr.a), self.wide(expr.b))
+        if isinstance(expr, Call) and expr.op == "likely":
+            return self.truth(expr.args[0])
+        if isinstance(expr, Call) and expr.op in _PREDICATES:
+            return Call(expr.op, (self.wide(expr.args[0]),), self._of_lanes("bool"))
+        raise NoVectorForm
+
+    def _of_lanes(self, dtype: str) -> str:
+        return dt.parse(dtype).with_lanes(self.lanes)
 
     def _variable(self, expr: Any) -> Expr:
         return Ramp(self.start.astype(expr.type), const(1, expr.type), self.lanes)
@@ -214,5 +260,6 @@ class _Lanes:
 
 _RULES: dict[type, Callable[[_Lanes, Any], Expr]] = {
     BufferLoad: _Lanes._load, Cast: _Lanes._cast, Select: _Lanes._select, Var: _Lanes._variable,
+    Call: _Lanes._call,
     **dict.fromkeys(_ARITHMETIC, _Lanes._binary),
 }  # fmt: skip
