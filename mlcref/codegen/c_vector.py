@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import Names, c_type, unsigned_type
-from mlcref.codegen.prelude import Prelude
+from mlcref.codegen.prelude import Prelude, mask_type
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
@@ -91,18 +91,15 @@ class VectorExpressions:
 
     def _extremum(self, expr: Any) -> str:
         operation, symbol = ("max", ">") if isinstance(expr, Max) else ("min", "<")
-        dtype, value = expr.dtype, f"x0[i] {symbol} x1[i] ? x0[i] : x1[i]"
-        name = self.prelude.each_lane(f"{operation}_{dtype}", dtype, (dtype, dtype), value)
+        name = self.prelude.vector_extremum(operation, symbol, expr.dtype)
         return f"{name}({self.value(expr.a)}, {self.value(expr.b)})"
 
     def _select(self, expr: Any) -> str:
         """In each lane one of two values; by a scalar condition, one of two vectors."""
         if dt.lanes(expr.condition.dtype) == 1:
             return self._one_of(expr.condition, expr.true_value, expr.false_value)
-        dtype, mask = expr.dtype, _mask_type(expr.dtype)
-        parameters = (mask, dtype, dtype)
-        name = self.prelude.each_lane(f"select_{dtype}", dtype, parameters, "x0[i] ? x1[i] : x2[i]")
-        condition = self.mask(expr.condition, mask)
+        name = self.prelude.vector_selection(expr.dtype)
+        condition = self.mask(expr.condition, mask_type(expr.dtype))
         return f"{name}({condition}, {self.value(expr.true_value)}, {self.value(expr.false_value)})"
 
     def _one_of(self, condition: Expr, yes: Expr, no: Expr) -> str:
@@ -136,11 +133,10 @@ class VectorExpressions:
     def _comparison(self, expr: Any) -> tuple[str, str]:
         """A test of values, and the type of its mask, which has their width."""
         if isinstance(expr, Call):
-            mask = _mask_type(expr.args[0].dtype)
-            name = self.prelude.intrinsic(expr.op, expr.args[0].dtype, mask)
-            return f"{name}({self.value(expr.args[0])})", mask
+            operand = expr.args[0].dtype
+            return f"{self.prelude.vector_test(expr.op, operand)}({self.value(expr.args[0])})", mask_type(operand)
         operand = expr.a.dtype
-        kind, mask = self.prelude.vector(operand), self.prelude.vector(_mask_type(operand))
+        kind, mask = self.prelude.vector(operand), self.prelude.vector(mask_type(operand))
         body = f"return x0 {_COMPARISONS[type(expr)]} x1;"
         name = self.prelude.function(f"{type(expr).__name__.lower()}_{operand}", mask, (kind, kind), body)
         return f"{name}({self.value(expr.a)}, {self.value(expr.b)})", mask
@@ -188,12 +184,6 @@ class VectorExpressions:
         body = f"{kind} r; for (int i = 0; i < {expr.lanes}; i++) r[i] = {lane}; return r;"
         name = self.prelude.function(f"ramp_{expr.dtype}", kind, (element, element), body)
         return f"{name}({self.scalars.value(expr.base)}, {self.scalars.value(expr.stride)})"
-
-
-def _mask_type(dtype: str) -> str:
-    """The integer vector that a comparison of vectors of ``dtype`` gives."""
-    parsed = dt.parse(dtype)
-    return f"int{parsed.bits}x{parsed.lanes}"
 
 
 _RULES: dict[type, Callable[[VectorExpressions, Any], str]] = {

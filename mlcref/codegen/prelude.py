@@ -32,6 +32,14 @@ _INTEGERS = {
 """Cython's view of the types of stdint.h: external names of about that size."""
 
 
+_ON_VECTORS = {
+    "bitwise_and": "x0 & x1", "bitwise_or": "x0 | x1", "bitwise_xor": "x0 ^ x1", "bitwise_not": "~x0",
+    "abs": "({kind})(({unsigned})(x0 ^ {sign}) - ({unsigned}){sign})",
+    "shift_left": "({kind})(({unsigned})x0 << ({unsigned})x1)", "shift_right": "x0 >> x1",
+}  # fmt: skip
+"""Intrinsics of integers as operators of vectors."""
+
+
 @dataclass
 class Prelude:
     """The verbatim C block of one module. Methods return the name under which the text may use what they add."""
@@ -133,22 +141,41 @@ class Prelude:
         kind = c_type(dtype)
         return self.function(f"select_{dtype}", kind, ("int", kind, kind), "return x0 ? x1 : x2;")
 
-    def each_lane(self, name: str, result: str, parameters: tuple[str, ...], value: str) -> str:
-        """Add a function of vectors, in lane ``i`` of its result ``value``; all types are data types with lanes."""
-        kinds = tuple([self.vector(dtype) for dtype in parameters])
-        return self.function(name, self.vector(result), kinds, lane_by_lane(result, dt.lanes(result), value))
+    # ---- vectors
+
+    def vector_extremum(self, operation: str, symbol: str, dtype: str) -> str:
+        """As :meth:`extremum`, in each lane."""
+        kind = self.vector(dtype)
+        if dt.is_float(dtype):
+            body = lane_by_lane(kind, dt.lanes(dtype), f"x0[i] {symbol} x1[i] ? x0[i] : x1[i]")
+        else:
+            body = f"return {self.vector_selection(dtype)}(x0 {symbol} x1, x0, x1);"
+        return self.function(f"{operation}_{dtype}", kind, (kind, kind), body)
+
+    def vector_selection(self, dtype: str) -> str:
+        """In each lane one of two values, by a mask."""
+        kind, mask = self.vector(dtype), self.vector(mask_type(dtype))
+        body = f"return ({kind})((x0 & ({mask})x1) | (~x0 & ({mask})x2));"
+        return self.function(f"select_{dtype}", kind, (mask, kind, kind), body)
+
+    def vector_test(self, name: str, dtype: str) -> str:
+        """A mask of the lanes for which ``isnan``, ``isinf`` or ``isfinite`` holds."""
+        kind, mask = self.vector(dtype), self.vector(mask_type(dtype))
+        body = {"isnan": "x0 != x0", "isinf": "(x0 == x0) & (x0 - x0 != 0)", "isfinite": "x0 - x0 == 0"}[name]
+        return self.function(f"{name}_{dtype}", mask, (kind,), f"return {body};")
 
     # ---- intrinsics
 
     def intrinsic(self, name: str, dtype: str, result: str) -> str:
-        """The C function for the intrinsic ``name`` on ``dtype``, a scalar or a vector; truth values of vectors are
-        masks, whose type ``result`` is. Raises ``UnsupportedError`` when there is none.
+        """The C function for the intrinsic ``name`` on ``dtype``, a scalar or a vector.
+
+        Raises ``UnsupportedError`` when there is none.
         """
         known = elementary(name, dtype)
         if known is not None:
             return self._elementary(known)
         if dt.lanes(dtype) > 1:
-            return self._in_each_lane(name, dtype, result)
+            return self._vector(name, dtype, result)
         return self._scalar(name, dtype, result)
 
     def _elementary(self, made: CFunction) -> str:
@@ -164,13 +191,18 @@ class Prelude:
             self._code(needed)
         self.code[made.name] = _definition(made.name, made.result, made.parameters, made.body)
 
-    def _in_each_lane(self, name: str, dtype: str, result: str) -> str:
-        """The function of scalars, lane by lane; a truth value becomes a lane of a mask."""
-        element, count = dt.parse(dtype).element, INTRINSICS[name].arity or 0
-        truth = INTRINSICS[name].result == "bool"
-        scalar = self._scalar(name, element, "bool" if truth else dt.parse(result).element)
-        value = f"{scalar}({', '.join(f'x{i}[i]' for i in range(count))})"
-        return self.each_lane(f"{name}_{dtype}", result, (dtype,) * count, f"-({value} != 0)" if truth else value)
+    def _vector(self, name: str, dtype: str, result: str) -> str:
+        """Operators on the whole vectors of integers; functions of floats lane by lane."""
+        kind, count, parsed = self.vector(dtype), INTRINSICS[name].arity or 0, dt.parse(dtype)
+        if dt.is_float(dtype):
+            scalar = self._scalar(name, parsed.element, dt.parse(result).element)
+            value = f"{scalar}({', '.join(f'x{i}[i]' for i in range(count))})"
+            body = lane_by_lane(kind, parsed.lanes, value)
+        else:
+            unsigned = self.vector(f"uint{parsed.bits}x{parsed.lanes}")
+            sign = f"(x0 >> {parsed.bits - 1})" if parsed.code == "int" else f"({kind}){{0}}"
+            body = f"return {_ON_VECTORS[name].format(kind=kind, unsigned=unsigned, sign=sign)};"
+        return self.function(f"{name}_{dtype}", kind, (kind,) * count, body)
 
     def _scalar(self, name: str, dtype: str, result: str) -> str:
         row = INTRINSICS.get(name)
@@ -187,6 +219,16 @@ class Prelude:
         else:
             spelled = spelled.format(*arguments, f=suffix)
         return self.function(f"{name}_{dtype}", out, (kind,) * row.arity, f"return {spelled};")
+
+
+def mask_type(dtype: str) -> str:
+    """The integer vector that a comparison of vectors of ``dtype`` gives: in lanes where it holds, all bits are set.
+
+    >>> mask_type("float64x8"), mask_type("uint8x16")
+    ('int64x8', 'int8x16')
+    """
+    parsed = dt.parse(dtype)
+    return f"int{parsed.bits}x{parsed.lanes}"
 
 
 def _definition(name: str, result: str, parameters: tuple[str, ...], body: str) -> str:

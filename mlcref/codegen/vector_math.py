@@ -160,6 +160,8 @@ class CFunction:
 def lane_by_lane(result: str, lanes: int, value: str) -> str:
     """The body of a function whose vector result is ``value`` in lane ``i``: gcc makes single instructions of such
     loops where the machine has them (maximum, blend, square root), which it does not of masks combined with ``&``.
+
+    Lanes of masks must not be read: gcc 12 takes ``m[i] ? 1 : 0`` of a comparison ``m`` for -1 where it holds.
     """
     return f"{result} r; for (int i = 0; i < {lanes}; i++) r[i] = {value}; return r;"
 
@@ -200,9 +202,20 @@ def _value(t: _Type) -> str:
     return f"union {{ {t.element} value; {t.bits} bits; }} u; u.bits = x0; return u.value;"
 
 
-def _pick(t: _Type) -> str:
-    """The second argument where the first, a comparison, holds; else the third."""
-    return lane_by_lane(t.values, t.lanes, "x0[i] ? x1[i] : x2[i]") if t.lanes > 1 else "return x0 ? x1 : x2;"
+def _below(t: _Type) -> str:
+    """The third argument where the first is less than the second, else the fourth."""
+    return _choice(t, "<")
+
+
+def _equal(t: _Type) -> str:
+    """The third argument where the first is equal to the second, else the fourth."""
+    return _choice(t, "==")
+
+
+def _choice(t: _Type, symbol: str) -> str:
+    if t.lanes > 1:
+        return lane_by_lane(t.values, t.lanes, f"x0[i] {symbol} x1[i] ? x2[i] : x3[i]")
+    return f"return x0 {symbol} x1 ? x2 : x3;"
 
 
 def _all(t: _Type) -> str:
@@ -253,10 +266,10 @@ def _reduced(t: _Type) -> str:
 
 def _clamped(t: _Type, least: str, most: str) -> str:
     """``x0`` between two constants; NaN stays."""
-    below = f"pick_{t.name}(x0 < {t.number(least)}, all_{t.name}({t.number(least)}), x0)"
     return f"""
-    {t.values} a = {below};
-    a = pick_{t.name}(a > {t.number(most)}, all_{t.name}({t.number(most)}), a);"""
+    {t.values} least = all_{t.name}({t.number(least)}), most = all_{t.name}({t.number(most)});
+    {t.values} a = below_{t.name}(x0, least, least, x0);
+    a = below_{t.name}(most, a, most, a);"""
 
 
 # ---- the functions
@@ -279,7 +292,7 @@ def _sigmoid(t: _Type) -> str:
     """With ``e = exp(-|x|)``, which cannot overflow: 1 / (1 + e) or e / (1 + e), as what is left of 1 or e."""
     return f"""
     {t.values} e = exp_{t.name}(-magnitude_{t.name}(x0));
-    {t.values} w = pick_{t.name}(x0 < 0, e, all_{t.name}(1));
+    {t.values} w = below_{t.name}(x0, all_{t.name}(0), e, all_{t.name}(1));
     return w - w * (e / (1 + e));"""
 
 
@@ -287,27 +300,29 @@ def _tanh(t: _Type) -> str:
     """Up to 0.55 a polynomial, beyond it, with ``e = exp(2 |x|) - 1``, e / (e + 2)."""
     return f"""
     {t.values} b = magnitude_{t.name}(x0);
-    b = pick_{t.name}(b > {t.number("TANH_TO")}, all_{t.name}({t.number("TANH_TO")}), b);
+    {t.values} most = all_{t.name}({t.number("TANH_TO")});
+    b = below_{t.name}(most, b, most, b);
     {t.values} z = b * b;
     {t.values} near = b + b * (z * {t.polynomial("TANH_NEAR", "z")});
     {t.values} a = 2 * b;{_reduced(t)}
     {t.values} s = power_{t.name}(k);
     {t.values} e = p * s + (s - 1);
-    return signed_{t.name}(pick_{t.name}(b < {t.literal(0.55)}, near, e / (e + 2)), x0);"""
+    return signed_{t.name}(below_{t.name}(b, all_{t.name}({t.literal(0.55)}), near, e / (e + 2)), x0);"""
 
 
 def _erf(t: _Type) -> str:
     """Up to 1 a polynomial, beyond it ``1 - exp(-q)`` with a polynomial q."""
     return f"""
     {t.values} b = magnitude_{t.name}(x0);
-    b = pick_{t.name}(b > {t.number("ERF_TO")}, all_{t.name}({t.number("ERF_TO")}), b);
+    {t.values} most = all_{t.name}({t.number("ERF_TO")});
+    b = below_{t.name}(most, b, most, b);
     {t.values} z = b * b;
     {t.values} near = b + b * {t.polynomial("ERF_NEAR", "z")};
     {t.values} d = b - 1;
     {t.values} a = -{t.polynomial("ERF_FAR", "d")};{_reduced(t)}
     {t.values} s = power_{t.name}(k);
     {t.values} far = 1 - (p * s + s);
-    return signed_{t.name}(pick_{t.name}(b < 1, near, far), x0);"""
+    return signed_{t.name}(below_{t.name}(b, all_{t.name}(1), near, far), x0);"""
 
 
 def _split(t: _Type) -> str:
@@ -316,12 +331,12 @@ def _split(t: _Type) -> str:
     middle = "0x3f3504f3" if t.single else "0x3fe6a09e667f3bcd"
     shift = float(t.mantissa)
     return f"""
-    {t.bits} tiny = x0 < {t.literal(tiny)};
-    {t.bits} b = bits_{t.name}(pick_{t.name}(tiny, x0 * {t.literal(2.0**t.mantissa)}, x0));
+    {t.values} tiny = all_{t.name}({t.literal(tiny)});
+    {t.bits} b = bits_{t.name}(below_{t.name}(x0, tiny, x0 * {t.literal(2.0**t.mantissa)}, x0));
     {t.bits} e = (b - {middle}) >> {t.mantissa};
     {t.values} f = value_{t.name}(b - (e << {t.mantissa})) - 1;
     {t.values} k = value_{t.name}(e + {t.magic_bits}) - {t.magic};
-    k = pick_{t.name}(tiny, k - {t.literal(shift)}, k);
+    k = below_{t.name}(x0, tiny, k - {t.literal(shift)}, k);
     {t.values} s = f / (2 + f);
     {t.values} z = s * s;
     {t.values} h = {t.literal(0.5)} * f * f;
@@ -331,11 +346,12 @@ def _split(t: _Type) -> str:
 def _at_the_ends(t: _Type) -> str:
     """The result ``r`` of a logarithm, or what it is at 0, below and at infinity."""
     f = "f" if t.single else ""
-    infinity = f"__builtin_inf{f}()"
-    outside = f'pick_{t.name}(x0 == 0, all_{t.name}(-{infinity}), all_{t.name}(__builtin_nan{f}("")))'
+    infinity, nan = f"all_{t.name}(__builtin_inf{f}())", f'all_{t.name}(__builtin_nan{f}(""))'
     return f"""
-    r = pick_{t.name}(x0 < {infinity}, r, x0);
-    return pick_{t.name}(x0 > 0, r, {outside});"""
+    {t.values} zero = all_{t.name}(0), infinity = {infinity};
+    r = below_{t.name}(x0, infinity, r, x0);
+    r = below_{t.name}(x0, zero, {nan}, r);
+    return equal_{t.name}(x0, zero, -infinity, r);"""
 
 
 def _log(t: _Type) -> str:
@@ -357,19 +373,20 @@ _Row = tuple[str, Callable[[_Type], str], tuple[str, ...]]
 """Kinds of result and parameters (F floats, I their bits, E one element), the body, the parts that it calls."""
 
 _PARTS: dict[str, _Row] = {
-    "bits": ("IF", _bits, ()), "value": ("FI", _value, ()), "pick": ("FIFF", _pick, ()), "all": ("FE", _all, ()),
+    "bits": ("IF", _bits, ()), "value": ("FI", _value, ()), "below": ("FFFFF", _below, ()),
+    "equal": ("FFFFF", _equal, ()), "all": ("FE", _all, ()),
     "power": ("FI", _power, ("value",)), "scale": ("FFI", _scale, ("power",)),
     "magnitude": ("FF", _magnitude, ("bits", "value")), "signed": ("FFF", _signed_as, ("bits", "value")),
 }  # fmt: skip
 
 _FUNCTIONS: dict[str, _Row] = {
-    "exp": ("FF", _exp, ("bits", "pick", "all", "scale")),
-    "exp2": ("FF", _exp2, ("bits", "pick", "all", "scale")),
-    "log": ("FF", _log, ("bits", "value", "pick", "all")),
-    "log2": ("FF", _log2, ("bits", "value", "pick", "all")),
-    "tanh": ("FF", _tanh, ("bits", "pick", "all", "power", "magnitude", "signed")),
-    "erf": ("FF", _erf, ("bits", "pick", "all", "power", "magnitude", "signed")),
-    "sigmoid": ("FF", _sigmoid, ("exp", "pick", "all", "magnitude")),
+    "exp": ("FF", _exp, ("bits", "below", "all", "scale")),
+    "exp2": ("FF", _exp2, ("bits", "below", "all", "scale")),
+    "log": ("FF", _log, ("bits", "value", "below", "equal", "all")),
+    "log2": ("FF", _log2, ("bits", "value", "below", "equal", "all")),
+    "tanh": ("FF", _tanh, ("bits", "below", "all", "power", "magnitude", "signed")),
+    "erf": ("FF", _erf, ("bits", "below", "all", "power", "magnitude", "signed")),
+    "sigmoid": ("FF", _sigmoid, ("exp", "below", "all", "magnitude")),
     "sqrt": ("FF", _sqrt, ()),
     "rsqrt": ("FF", _rsqrt, ("sqrt",)),
 }

@@ -25,6 +25,7 @@ MAX_UNROLLED = 8
 """Pieces of one loop that are written out rather than looped over."""
 _ARITHMETIC = (Add, Sub, Mul, Div, Max, Min)
 _COMPARISONS = (EQ, NE, LT, LE, GT, GE)
+_INTEGER_CALLS = ("abs", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "shift_left", "shift_right")
 _PREDICATES = ("isnan", "isinf", "isfinite")
 _ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -232,6 +233,8 @@ class _Lanes:
             return self.wide(expr.args[0])
         row = INTRINSICS[expr.op]
         if row.effect or row.arity is None or row.result != "same":
+            raise NoVectorForm
+        if not dt.is_float(expr.type) and expr.op not in _INTEGER_CALLS:
             raise NoVectorForm
         return Call(expr.op, tuple([self.wide(arg) for arg in expr.args]), self._of_lanes(expr.type))
 

@@ -104,6 +104,12 @@ VECTOR_EXPRESSIONS = [
     "A[vx, vi] * T.float32(2) + B[vx, vi]",
     "T.cast(T.cast(A[vx, vi], 'int32') * 3 + vi, 'float32')",
     "A[vx, vi] - B[vx, 0]",
+    "T.if_then_else(A[vx, vi] < B[vx, vi] and not (vi == 2 or B[vx, vi] > T.float32(3)), A[vx, vi], B[vx, vi])",
+    "T.if_then_else(vi >= 1, A[vx, vi - 1], T.float32(0)) + T.if_then_else(vx < 2, B[vx, vi], T.float32(7))",
+    "T.cast(A[vx, vi] < B[vx, vi], 'float32') + T.abs(A[vx, vi]) * T.floor(B[vx, vi])",
+    "T.cast(T.abs(T.cast(A[vx, vi], 'int8')) & T.cast(5, 'int8') ^ T.cast(vi, 'int8'), 'float32')",
+    "T.Select(T.isnan(A[vx, vi] / B[vx, vi]), T.float32(1), T.sqrt(T.abs(A[vx, vi])))",
+    "T.Select(T.isfinite(A[vx, vi] / B[vx, vi]), T.float32(1), T.Select(T.isinf(A[vx, vi]), T.float32(2), -A[vx, vi]))",
 ]
 
 

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from mlcref.ir import PrimFunc
-from mlcref.testing.sites import accumulators, conditions, instructions, memory, tails, threads
+from mlcref.testing.sites import accumulators, conditions, instructions, lanes, memory, tails, threads
 
 Site = Callable[[Callable[..., Any]], PrimFunc]
 """Draws a program."""
 
-SITES: dict[str, tuple[Site, ...]] = {
-    **accumulators.SITES, **conditions.SITES, **instructions.SITES, **memory.SITES, **tails.SITES,
-    **threads.SITES,
-}  # fmt: skip
+_MODULES = (accumulators, conditions, instructions, lanes, memory, tails, threads)
+SITES: dict[str, tuple[Site, ...]] = {}
+for _module in _MODULES:
+    for _target, _sites in _module.SITES.items():
+        SITES[_target] = (*SITES.get(_target, ()), *_sites)
 """By target, as campaigns name them: ``pass:unroll``, ``primitive:split``."""
 
 
