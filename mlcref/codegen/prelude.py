@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
 from mlcref.codegen.foreign import as_c
-from mlcref.codegen.vector_math import CFunction, elementary, lane_by_lane
+from mlcref.codegen.vector_math import CFunction, elementary, extremum_body, lane_by_lane
 from mlcref.errors import UnsupportedError
 from mlcref.ir import INTRINSICS
 
@@ -147,7 +147,8 @@ class Prelude:
         """As :meth:`extremum`, in each lane."""
         kind = self.vector(dtype)
         if dt.is_float(dtype):
-            body = lane_by_lane(kind, dt.lanes(dtype), f"x0[i] {symbol} x1[i] ? x0[i] : x1[i]")
+            self.vector(mask_type(dtype))
+            body = extremum_body(dtype, symbol)
         else:
             body = f"return {self.vector_selection(dtype)}(x0 {symbol} x1, x0, x1);"
         return self.function(f"{operation}_{dtype}", kind, (kind, kind), body)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlcref import dtype as dt
+from mlcref.codegen.vector_machine import with_builtin
 
 _Lists = dict[str, tuple[float, ...]]
 
@@ -158,8 +159,7 @@ class CFunction:
 
 
 def lane_by_lane(result: str, lanes: int, value: str) -> str:
-    """The body of a function whose vector result is ``value`` in lane ``i``: gcc makes single instructions of such
-    loops where the machine has them (maximum, blend, square root), which it does not of masks combined with ``&``.
+    """The body of a function whose vector result is ``value`` in lane ``i``.
 
     Lanes of masks must not be read: gcc 12 takes ``m[i] ? 1 : 0`` of a comparison ``m`` for -1 where it holds.
     """
@@ -213,9 +213,28 @@ def _equal(t: _Type) -> str:
 
 
 def _choice(t: _Type, symbol: str) -> str:
-    if t.lanes > 1:
-        return lane_by_lane(t.values, t.lanes, f"x0[i] {symbol} x1[i] ? x2[i] : x3[i]")
-    return f"return x0 {symbol} x1 ? x2 : x3;"
+    if t.lanes == 1:
+        return f"return x0 {symbol} x1 ? x2 : x3;"
+    return f"{t.bits} m = x0 {symbol} x1; return ({t.values})((m & ({t.bits})x2) | (~m & ({t.bits})x3));"
+
+
+def _greater(t: _Type) -> str:
+    """The first argument if it is greater than the second, else the second, NaN too."""
+    return extremum_body(t.name, ">")
+
+
+def _smaller(t: _Type) -> str:
+    """The first argument if it is less than the second, else the second, NaN too."""
+    return extremum_body(t.name, "<")
+
+
+def extremum_body(dtype: str, symbol: str) -> str:
+    """The body of a maximum (``>``) or minimum (``<``) of floats: the second operand unless the first is beyond it."""
+    t = _Type(dtype)
+    if t.lanes == 1:
+        return f"return x0 {symbol} x1 ? x0 : x1;"
+    masked = f"{t.bits} m = x0 {symbol} x1; return ({t.values})((m & ({t.bits})x0) | (~m & ({t.bits})x1));"
+    return with_builtin("max" if symbol == ">" else "min", dtype, masked)
 
 
 def _all(t: _Type) -> str:
@@ -224,21 +243,24 @@ def _all(t: _Type) -> str:
 
 def _sqrt(t: _Type) -> str:
     root = "__builtin_sqrtf" if t.single else "__builtin_sqrt"
-    return lane_by_lane(t.values, t.lanes, f"{root}(x0[i])") if t.lanes > 1 else f"return {root}(x0);"
+    if t.lanes == 1:
+        return f"return {root}(x0);"
+    return with_builtin("sqrt", t.name, lane_by_lane(t.values, t.lanes, f"{root}(x0[i])"))
 
 
 # ---- parts: the same for both
 
 
 def _power(t: _Type) -> str:
-    """2 to the power of an integer, a normal number."""
+    """2 to the power of an integer, a normal number; multiples of ``1 << (bits - mantissa)`` in it do not count."""
     return f"return value_{t.name}((x0 << {t.mantissa}) + {t.one});"
 
 
 def _scale(t: _Type) -> str:
-    """``x0 * 2**x1``, rounded once: in two steps, of which the first is exact."""
-    half = f"{t.bits} half = x1 >> 1;"
-    return f"{half} return x0 * power_{t.name}(half) * power_{t.name}(x1 - half);"
+    """``x0 * 2**x1``, rounded once; x2 has the bits of ``x1 + magic``. In two steps, of which the first is exact."""
+    halves = f"{t.bits} k = x2 - {t.magic_bits}, half = k >> 1;"
+    steps = f"{halves} return x0 * power_{t.name}(half) * power_{t.name}(k - half);"
+    return with_builtin("scale", t.name, steps) if t.lanes > 1 else steps
 
 
 def _magnitude(t: _Type) -> str:
@@ -255,12 +277,11 @@ def _signed_as(t: _Type) -> str:
 
 
 def _reduced(t: _Type) -> str:
-    """The lines that write ``a`` as ``k * log(2) + r`` and make ``p = exp(r) - 1``."""
+    """The lines that write ``a`` as ``n * log(2) + r`` and make ``p = exp(r) - 1``; the last bits of ``t`` are n."""
     return f"""
     {t.values} t = a * {t.number("LOG2E")} + {t.magic};
     {t.values} n = t - {t.magic};
     {t.values} r = a - n * {t.number("LN2_HIGH")} - n * {t.number("LN2_LOW")};
-    {t.bits} k = bits_{t.name}(t) - {t.magic_bits};
     {t.values} p = r * r * {t.polynomial("EXP", "r")} + r;"""
 
 
@@ -268,8 +289,7 @@ def _clamped(t: _Type, least: str, most: str) -> str:
     """``x0`` between two constants; NaN stays."""
     return f"""
     {t.values} least = all_{t.name}({t.number(least)}), most = all_{t.name}({t.number(most)});
-    {t.values} a = below_{t.name}(x0, least, least, x0);
-    a = below_{t.name}(most, a, most, a);"""
+    {t.values} a = smaller_{t.name}(most, greater_{t.name}(least, x0));"""
 
 
 # ---- the functions
@@ -277,15 +297,15 @@ def _clamped(t: _Type, least: str, most: str) -> str:
 
 def _exp(t: _Type) -> str:
     return f"""{_clamped(t, "EXP_FROM", "EXP_TO")}{_reduced(t)}
-    return scale_{t.name}(1 + p, k);"""
+    return scale_{t.name}(1 + p, n, bits_{t.name}(t));"""
 
 
 def _exp2(t: _Type) -> str:
     return f"""{_clamped(t, "EXP2_FROM", "EXP2_TO")}
     {t.values} t = a + {t.magic};
-    {t.values} r = a - (t - {t.magic});
-    {t.bits} k = bits_{t.name}(t) - {t.magic_bits};
-    return scale_{t.name}(1 + r * {t.polynomial("EXP2", "r")}, k);"""
+    {t.values} n = t - {t.magic};
+    {t.values} r = a - n;
+    return scale_{t.name}(1 + r * {t.polynomial("EXP2", "r")}, n, bits_{t.name}(t));"""
 
 
 def _sigmoid(t: _Type) -> str:
@@ -300,12 +320,11 @@ def _tanh(t: _Type) -> str:
     """Up to 0.55 a polynomial, beyond it, with ``e = exp(2 |x|) - 1``, e / (e + 2)."""
     return f"""
     {t.values} b = magnitude_{t.name}(x0);
-    {t.values} most = all_{t.name}({t.number("TANH_TO")});
-    b = below_{t.name}(most, b, most, b);
+    b = smaller_{t.name}(all_{t.name}({t.number("TANH_TO")}), b);
     {t.values} z = b * b;
     {t.values} near = b + b * (z * {t.polynomial("TANH_NEAR", "z")});
     {t.values} a = 2 * b;{_reduced(t)}
-    {t.values} s = power_{t.name}(k);
+    {t.values} s = power_{t.name}(bits_{t.name}(t));
     {t.values} e = p * s + (s - 1);
     return signed_{t.name}(below_{t.name}(b, all_{t.name}({t.literal(0.55)}), near, e / (e + 2)), x0);"""
 
@@ -314,13 +333,12 @@ def _erf(t: _Type) -> str:
     """Up to 1 a polynomial, beyond it ``1 - exp(-q)`` with a polynomial q."""
     return f"""
     {t.values} b = magnitude_{t.name}(x0);
-    {t.values} most = all_{t.name}({t.number("ERF_TO")});
-    b = below_{t.name}(most, b, most, b);
+    b = smaller_{t.name}(all_{t.name}({t.number("ERF_TO")}), b);
     {t.values} z = b * b;
     {t.values} near = b + b * {t.polynomial("ERF_NEAR", "z")};
     {t.values} d = b - 1;
     {t.values} a = -{t.polynomial("ERF_FAR", "d")};{_reduced(t)}
-    {t.values} s = power_{t.name}(k);
+    {t.values} s = power_{t.name}(bits_{t.name}(t));
     {t.values} far = 1 - (p * s + s);
     return signed_{t.name}(below_{t.name}(b, all_{t.name}(1), near, far), x0);"""
 
@@ -374,18 +392,19 @@ _Row = tuple[str, Callable[[_Type], str], tuple[str, ...]]
 
 _PARTS: dict[str, _Row] = {
     "bits": ("IF", _bits, ()), "value": ("FI", _value, ()), "below": ("FFFFF", _below, ()),
-    "equal": ("FFFFF", _equal, ()), "all": ("FE", _all, ()),
-    "power": ("FI", _power, ("value",)), "scale": ("FFI", _scale, ("power",)),
+    "equal": ("FFFFF", _equal, ()), "greater": ("FFF", _greater, ()), "smaller": ("FFF", _smaller, ()),
+    "all": ("FE", _all, ()),
+    "power": ("FI", _power, ("value",)), "scale": ("FFFI", _scale, ("power",)),
     "magnitude": ("FF", _magnitude, ("bits", "value")), "signed": ("FFF", _signed_as, ("bits", "value")),
 }  # fmt: skip
 
 _FUNCTIONS: dict[str, _Row] = {
-    "exp": ("FF", _exp, ("bits", "below", "all", "scale")),
-    "exp2": ("FF", _exp2, ("bits", "below", "all", "scale")),
+    "exp": ("FF", _exp, ("bits", "greater", "smaller", "all", "scale")),
+    "exp2": ("FF", _exp2, ("bits", "greater", "smaller", "all", "scale")),
     "log": ("FF", _log, ("bits", "value", "below", "equal", "all")),
     "log2": ("FF", _log2, ("bits", "value", "below", "equal", "all")),
-    "tanh": ("FF", _tanh, ("bits", "below", "all", "power", "magnitude", "signed")),
-    "erf": ("FF", _erf, ("bits", "below", "all", "power", "magnitude", "signed")),
+    "tanh": ("FF", _tanh, ("bits", "below", "smaller", "all", "power", "magnitude", "signed")),
+    "erf": ("FF", _erf, ("bits", "below", "smaller", "all", "power", "magnitude", "signed")),
     "sigmoid": ("FF", _sigmoid, ("exp", "below", "all", "magnitude")),
     "sqrt": ("FF", _sqrt, ()),
     "rsqrt": ("FF", _rsqrt, ("sqrt",)),

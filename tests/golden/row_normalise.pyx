@@ -8,20 +8,20 @@ cdef extern from *:
     #include <stdlib.h>
     typedef float* __restrict__ float32_restrict;
     static inline __attribute__((always_inline)) int32_t bits_float32(float x0) { union { float value; int32_t bits; } u; u.value = x0; return u.bits; }
-    static inline __attribute__((always_inline)) float pick_float32(int32_t x0, float x1, float x2) { return x0 ? x1 : x2; }
+    static inline __attribute__((always_inline)) float greater_float32(float x0, float x1) { return x0 > x1 ? x0 : x1; }
+    static inline __attribute__((always_inline)) float smaller_float32(float x0, float x1) { return x0 < x1 ? x0 : x1; }
     static inline __attribute__((always_inline)) float all_float32(float x0) { return x0; }
     static inline __attribute__((always_inline)) float value_float32(int32_t x0) { union { float value; int32_t bits; } u; u.bits = x0; return u.value; }
     static inline __attribute__((always_inline)) float power_float32(int32_t x0) { return value_float32((x0 << 23) + 0x3f800000); }
-    static inline __attribute__((always_inline)) float scale_float32(float x0, int32_t x1) { int32_t half = x1 >> 1; return x0 * power_float32(half) * power_float32(x1 - half); }
+    static inline __attribute__((always_inline)) float scale_float32(float x0, float x1, int32_t x2) { int32_t k = x2 - 0x4b400000, half = k >> 1; return x0 * power_float32(half) * power_float32(k - half); }
     static inline __attribute__((always_inline)) float exp_float32(float x0) { 
-        float a = pick_float32(x0 < (-0x1.a400000000000p+6f), all_float32((-0x1.a400000000000p+6f)), x0);
-        a = pick_float32(a > 0x1.6400000000000p+6f, all_float32(0x1.6400000000000p+6f), a);
+        float least = all_float32((-0x1.a400000000000p+6f)), most = all_float32(0x1.6400000000000p+6f);
+        float a = smaller_float32(most, greater_float32(least, x0));
         float t = a * 0x1.71547652b82fep+0f + 0x1.8000000000000p+23f;
         float n = t - 0x1.8000000000000p+23f;
         float r = a - n * 0x1.62e4000000000p-1f - n * 0x1.7f7d1cf79abc9p-20f;
-        int32_t k = bits_float32(t) - 0x4b400000;
         float p = r * r * ((((0x1.6d7547f77be0dp-10f * r + 0x1.120b78b4fe5bfp-7f) * r + 0x1.5554b8d6f7707p-5f) * r + 0x1.5554dce9615d1p-3f) * r + 0x1.0000001724474p-1f) + r;
-        return scale_float32(1 + p, k); }
+        return scale_float32(1 + p, n, bits_float32(t)); }
     static void* allocate(int64_t bytes) {
         void* memory = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
         if (!memory) { fprintf(stderr, "mlcref kernel: out of memory\\n"); abort(); }

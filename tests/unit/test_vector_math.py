@@ -22,7 +22,10 @@ from mlcref.runtime.compiler import find_compiler, run
 
 pytestmark = pytest.mark.skipif(why_no_compiler() is not None, reason="no C compiler")
 
-TYPES = {"float32": ["float32", "float32x2", "float32x16"], "float64": ["float64", "float64x4", "float64x8"]}
+TYPES = {
+    "float32": ["float32", "float32x2", "float32x4", "float32x8", "float32x16"],
+    "float64": ["float64", "float64x2", "float64x4", "float64x8"],
+}
 SAMPLES = 1200
 ULPS = 2.0
 EXACT = {
