@@ -16,7 +16,7 @@ from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, Call, Cast, Div, Expr, Max, Min, Mul, Not, Or,
-    Ramp, Select, Sub, Var, constant,
+    Ramp, Select, Shuffle, Sub, Var, constant,
 )  # fmt: skip
 
 _SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
@@ -177,6 +177,15 @@ class VectorExpressions:
         body = f"for (int i = 0; i < {dt.lanes(dtype)}; i++) x0[i * x1] = x2[i];"
         return self.prelude.function(f"scatter_{dtype}", "void", (f"{element}*", "int64_t", kind), body)
 
+    def _shuffle(self, expr: Any) -> str:
+        """Lanes of two vectors of one type, in a new order."""
+        picked = [int(index.value) for index in expr.indices]
+        if [vector.dtype for vector in expr.vectors] != [expr.dtype] * 2:
+            raise UnsupportedError("the Cython backend shuffles two vectors of the length of the result",
+                                   rule="codegen.vector", root=expr, marks=[(expr, "here")])  # fmt: skip
+        name = self.prelude.shuffle(expr.dtype, picked)
+        return f"{name}({', '.join(self.value(vector) for vector in expr.vectors)})"
+
     def _ramp(self, expr: Any) -> str:
         kind, element = self.prelude.vector(expr.dtype), c_type(expr.base.dtype)
         wide = unsigned_type(expr.base.dtype)
@@ -190,5 +199,6 @@ _RULES: dict[type, Callable[[VectorExpressions, Any], str]] = {
     Broadcast: VectorExpressions._broadcast, Var: VectorExpressions._variable, Max: VectorExpressions._extremum,
     Min: VectorExpressions._extremum, Select: VectorExpressions._select, Cast: VectorExpressions._cast,
     BufferLoad: VectorExpressions._load, Call: VectorExpressions._call, Ramp: VectorExpressions._ramp,
+    Shuffle: VectorExpressions._shuffle,
     **dict.fromkeys(_SYMBOLS, VectorExpressions._arithmetic),
 }  # fmt: skip

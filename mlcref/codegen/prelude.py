@@ -165,6 +165,18 @@ class Prelude:
         body = {"isnan": "x0 != x0", "isinf": "(x0 == x0) & (x0 - x0 != 0)", "isfinite": "x0 - x0 == 0"}[name]
         return self.function(f"{name}_{dtype}", mask, (kind,), f"return {body};")
 
+    def shuffle(self, dtype: str, picked: list[int]) -> str:
+        """Lanes of two vectors one after the other, picked by constants."""
+        kind, mask, lanes = self.vector(dtype), self.vector(mask_type(dtype)), ", ".join(map(str, picked))
+        body = f"""
+    #if defined(__clang__)
+    return __builtin_shufflevector(x0, x1, {lanes});
+    #else
+    return __builtin_shuffle(x0, x1, ({mask}){{{lanes}}});
+    #endif
+    """
+        return self.function(f"shuffle_{dtype}_{'_'.join(map(str, picked))}", kind, (kind, kind), body)
+
     # ---- intrinsics
 
     def intrinsic(self, name: str, dtype: str, result: str) -> str:

@@ -20,8 +20,9 @@ _CALLS = {
 }
 
 
-def special_node(func: PrimFunc) -> tuple[Node, str] | None:
-    """The first node of ``func`` that only the oracle understands, with what it is; None when there is none.
+def special_node(func: PrimFunc, *, shuffles: bool = True) -> tuple[Node, str] | None:
+    """The first node of ``func`` that only the oracle understands, with what it is; None when there is none. Without
+    ``shuffles`` these do not count: lowering makes some.
 
     >>> from mlcref.script import from_source
     >>> f = from_source('''
@@ -42,7 +43,8 @@ def special_node(func: PrimFunc) -> tuple[Node, str] | None:
         view = next((node for node in walk(func.body) if isinstance(node, DeclBuffer)), None)
         if view is not None:
             return view, "a declared view beside blocks"
-    return next(((node, what) for node in walk(func.body) if (what := _special(node))), None)
+    nodes = (node for node in walk(func.body) if shuffles or not isinstance(node, Shuffle))
+    return next(((node, what) for node in nodes if (what := _special(node))), None)
 
 
 _known: WeakSet[Stmt] = WeakSet()
@@ -76,9 +78,11 @@ def _special(node: Node) -> str:
     return "a return value" if isinstance(node, Return) else "a shuffle" if isinstance(node, Shuffle) else ""
 
 
-def refuse_unscheduled(func: PrimFunc, who: str) -> None:
-    """Raise ``UnsupportedError``, in the name of ``who``, when ``func`` has a node that only the oracle understands."""
-    found = special_node(func)
+def refuse_unscheduled(func: PrimFunc, who: str, *, shuffles: bool = True) -> None:
+    """Raise ``UnsupportedError``, in the name of ``who``, when ``func`` has a node that only the oracle understands;
+    ``shuffles`` says whether they are such.
+    """
+    found = special_node(func, shuffles=shuffles)
     if found is not None:
         node, what = found
         raise UnsupportedError(

@@ -1,4 +1,5 @@
-"""Loops of kind "vectorized" as vector statements: ``Ramp`` indices, ``Broadcast`` scalars, elementwise arithmetic.
+"""Loops of kind "vectorized" as vector statements: ``Ramp`` indices, ``Broadcast`` scalars, elementwise arithmetic,
+calls, conditions; ``Shuffle`` where a tile is copied transposed.
 
 A loop is cut into pieces of at most 64 bytes per vector, each a power of two of lanes. Where a statement has no
 vector form the loop becomes serial: its iterations do not conflict, so that both mean the same.
@@ -19,6 +20,7 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.lower.conditional_values import eager_choices, first_choice, with_branch
 from mlcref.lower.domains import Domains, shape_domain, with_loop
+from mlcref.lower.transpose_tiles import transpose_tiles
 
 VECTOR_BYTES = 64
 MAX_UNROLLED = 8
@@ -32,7 +34,7 @@ _ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "
 
 def vectorize(func: PrimFunc) -> PrimFunc:
     """``func`` with its vectorized loops as vector statements where those exist, as serial loops elsewhere."""
-    func = eager_choices(func)
+    func = eager_choices(transpose_tiles(func))
     return replace(func, body=_visit(func.body, shape_domain(func.shape_vars())))
 
 

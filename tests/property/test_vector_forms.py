@@ -12,13 +12,14 @@ from mlcref.ir import IRModule, PrimFunc, Ramp, any_node
 from mlcref.lower import PIPELINE
 from mlcref.runtime import why_no_compiler
 from mlcref.testing.backend import assert_backend_matches
-from mlcref.testing.sites.lanes import lanes
+from mlcref.testing.sites.lanes import lanes, tiles
 from mlcref.verify import check_equivalent
 
 
 def drawn(seed: int) -> PrimFunc:
+    """One in four copies tiles."""
     rng = Random(seed)
-    return lanes(lambda options: options[rng.randrange(len(options))])
+    return (lanes if seed % 4 else tiles)(lambda options: options[rng.randrange(len(options))])
 
 
 def lowered(func: PrimFunc) -> PrimFunc:

@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 
+from mlcref.driver import compile
 from mlcref.errors import UnsupportedError
 from mlcref.interp import interpret
 from mlcref.ir import (
-    AllocBuffer, BlockRealize, For, IfThenElse, PrimFunc, Ramp, Target, any_node, const, structural_equal, walk,
+    AllocBuffer, BlockRealize, For, IfThenElse, PrimFunc, Ramp, Shuffle, Target, any_node, const, structural_equal,
+    walk,
 )  # fmt: skip
 from mlcref.lower import PIPELINE, lower
+from mlcref.runtime import why_no_compiler
 from mlcref.script import from_source
 
 HEAD = "from mlcref.script import tir as T\n@T.prim_func\n"
+NOALIAS = '\n    T.func_attr({"tir.noalias": True})'
 
 REDUCTION = """
 def main(A: T.Buffer((8, 8), "float32"), B: T.Buffer((8, 8), "float32"), C: T.Buffer((8, 8), "float32")):
@@ -200,6 +204,51 @@ def main(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
             C[vi] = A[vi] + T.cast(vi % 3, "float32")
 """)
     assert kinds(lower(func)) == ["serial"]
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 16), ("float32", 4), ("float64", 8), ("int8", 16)])
+@pytest.mark.parametrize("kinds", ["serial vectorized", "vectorized serial"])
+def test_tiles_that_are_copied_transposed_become_shuffles(dtype: str, size: int, kinds: str) -> None:
+    rows, columns = size + 3, 2 * size
+    outer, inner = kinds.split()
+    func = read(f"""
+def main(A: T.Buffer(({rows}, {columns}), "{dtype}"), C: T.Buffer(({columns}, {rows}), "{dtype}")):
+    T.func_attr({{"tir.noalias": True}})
+    for i_0, j_0 in T.grid(2, 2):
+        for i_1 in T.{outer}({size}):
+            for j_1 in T.{inner}({size}):
+                with T.block("C"):
+                    vi = T.axis.spatial({rows}, i_0 * {size} + i_1)
+                    vj = T.axis.spatial({columns}, j_0 * {size} + j_1)
+                    T.where(i_0 * {size} + i_1 < {rows})
+                    C[vj, vi] = A[vi, vj]
+""")
+    lowered = lower(func)
+    assert sum(isinstance(node, Shuffle) for node in walk(lowered.body)) == size * (size.bit_length() - 1)
+    x, y = np.arange(rows * columns).astype(dtype).reshape(rows, columns), np.zeros((columns, rows), dtype)
+    interpret(lowered, x, y)
+    assert np.array_equal(y, x.T)
+    if why_no_compiler() is None:
+        z = np.zeros_like(y)
+        compile(func)(x, z)
+        assert np.array_equal(z, x.T)
+
+
+@pytest.mark.parametrize(
+    ("head", "statement"),
+    [("", "C[vj, vi] = A[vi, vj]"), (NOALIAS, "C[vj, vi] = C[vi, vj]"), (NOALIAS, "C[vj, vi] = A[vj, vi]"),
+     (NOALIAS, "C[vj, vi // 2 * 2] = A[vi, vj]"), (NOALIAS, "C[vj, vi] = A[vi, vj] + T.float32(1)")],
+)  # fmt: skip
+def test_other_copies_of_tiles_are_not_shuffled(head: str, statement: str) -> None:
+    func = read(f"""
+def main(A: T.Buffer((8, 8), "float32"), C: T.Buffer((8, 8), "float32")):{head}
+    for i in T.serial(8):
+        for j in T.vectorized(8):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                {statement}
+""")
+    assert not any_node(lower(func).body, Shuffle)
 
 
 def test_guarded_vectors_fall_back_to_single_lanes_at_the_edge() -> None:

@@ -1,4 +1,4 @@
-"""Sites of the pass that makes vectors: values of many forms in the lanes of one loop.
+"""Sites of the pass that makes vectors: values of many forms in the lanes of one loop, and copies of tiles.
 
 A value is built of loads (of the lane's own element, of a neighbour inside its bounds, of one that all lanes share),
 arithmetic, calls of intrinsics, conversions, and choices: by data, by the place, by what is the same in all lanes; of
@@ -13,8 +13,8 @@ from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.ir import (
-    EQ, And, Attrs, Buffer, Cast, Expr, FloorMod, Max, Min, Not, Or, PrimFunc, Select, Stmt, Var, call, conjunction,
-    const, loop, seq, store,
+    EQ, And, Attrs, Buffer, Cast, Expr, FloorMod, IfThenElse, Max, Min, Not, Or, PrimFunc, Select, Stmt, Var, call,
+    conjunction, const, loop, seq, store,
 )  # fmt: skip
 
 Pick = Callable[..., Any]
@@ -120,4 +120,29 @@ def _converted(f: _Lane, depth: int) -> Expr:
     return Cast(f.dtype, Cast(other, Max(Min(value, limit), const(-100, f.dtype))))
 
 
-SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {"pass:vectorize": (lanes,)}
+def tiles(pick: Pick) -> PrimFunc:
+    """Copies of tiles: with rows and columns exchanged or not, whole or cut off, of neighbours or not."""
+    dtype, rows, columns = pick(DTYPES), pick([8, 8, 5, 11]), pick([8, 4, 12, 7])
+    n, m = pick([(4, 4), (4, 4), (4, 4), (8, 8), (2, 4)])
+    i, j, x, y = (Var(name, "int32") for name in "ijxy")
+    step, places = pick([1] * 5 + [2]), pick(["exchanged"] * 6 + ["same", "diagonal"])
+    source = Buffer("A", (const(rows), const(columns * step)), dtype)
+    target = Buffer("C", {
+        "exchanged": (const(columns), const(rows)), "same": (const(rows), const(columns)),
+        "diagonal": (const(2), const(rows + columns)),
+    }[places], dtype)  # fmt: skip
+    row, column = i * n + x, j * m + y
+    at = {"exchanged": [column, row], "same": [row, column], "diagonal": [const(0), row + column]}[places]
+    copy: Stmt = store(target, source[row, column * step], at)
+    guards = [row < rows] * (rows % n > 0) + [column < columns] * (columns % m > 0)
+    copy = IfThenElse(conjunction(tuple(guards)), copy) if guards else copy
+    vectors = "vectorized" if places != "diagonal" else "serial"
+    kinds = pick([("serial", vectors), (vectors, "serial"), ("unrolled", vectors)])
+    inner = [(x, n, kinds[0]), (y, m, kinds[1])]
+    for var, extent, kind in pick([inner, inner[::-1]])[::-1]:
+        copy = loop(var, extent, copy, kind)
+    body = loop(i, -(-rows // n), loop(j, -(-columns // m), copy))
+    return PrimFunc((source, target), body, Attrs({"global_symbol": "main", "tir.noalias": pick([True] * 4 + [False])}))
+
+
+SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {"pass:vectorize": (lanes, lanes, tiles)}

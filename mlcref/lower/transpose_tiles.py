@@ -1,0 +1,166 @@
+"""Square tiles that are copied with rows and columns exchanged: whole vectors are loaded, shuffled and stored.
+
+``for y: for x in vectorized: B[…x…, y] = A[…y…, x]`` of 4, 8 or 16 iterations each loads neighbours in one order and
+stores neighbours in the other. The tile is exchanged in registers, by log2(n) steps of n shuffles of two vectors; step
+d exchanges the blocks of d × d lanes beside the diagonal. Tiles that a guard cuts off stay loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcref import arith
+from mlcref import dtype as dt
+from mlcref.ir import (
+    GE, GT, LE, LT, AllocBuffer, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, IfThenElse, LetStmt,
+    PrimFunc, Ramp, Shuffle, Stmt, Var, any_node, conjunction, conjuncts, const, constant, fresh, map_children, replace,
+    seq, substitute, variables, walk,
+)  # fmt: skip
+from mlcref.lower.domains import Domains, shape_domain, with_loop
+
+SIZES = (4, 8, 16)
+VECTOR_BITS = 512
+_LANES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def transpose_tiles(func: PrimFunc) -> PrimFunc:
+    """``func`` with its vectorized copies of transposed tiles as loads, shuffles and stores of vectors.
+
+    Buffers that may overlap are left alone, since the whole tile is read before any of it is written.
+    """
+    if any_node(func.body, DeclBuffer):
+        return func
+    private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
+    owned = private | set(func.buffers) if func.noalias else private
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned))
+
+
+def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
+    tile = _tile(stmt, dom, owned)
+    if tile is not None:
+        whole = tile.exchanged()
+        return IfThenElse(conjunction(tile.conditions), whole, fresh(stmt)) if tile.conditions else whole
+    inner = with_loop(dom, stmt)
+    return map_children(lambda child: _visit(child, inner, owned) if isinstance(child, Stmt) else child, stmt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """``size`` × ``size`` elements: along ``across`` the loaded ones are neighbours, along ``down`` the stored ones.
+    All of them are copied where ``conditions`` hold.
+    """
+
+    across: For
+    down: For
+    load: BufferLoad
+    store: BufferStore
+    size: int
+    conditions: tuple[Expr, ...]
+
+    def exchanged(self) -> Stmt:
+        """All rows loaded, the shuffles, all rows stored."""
+        dtype = dt.parse(self.load.buffer.type).with_lanes(self.size)
+        lines: list[tuple[Var, Expr]] = []
+
+        def named(value: Expr) -> Var:
+            lines.append((Var(f"row{len(lines)}", dtype), value))
+            return lines[-1][0]
+
+        rows: list[Expr] = [named(self._row(n)) for n in range(self.size)]
+        distance = 1
+        while distance < self.size:
+            rows = [named(_exchange(rows, n, distance)) for n in range(self.size)]
+            distance *= 2
+        places = [self._indices(self.store.indices, self.across, n, self.down) for n in range(self.size)]
+        result = seq(*[BufferStore(self.store.buffer, row, at) for row, at in zip(rows, places, strict=True)])
+        for var, value in reversed(lines):
+            result = LetStmt(var, value, result)
+        return result
+
+    def _row(self, number: int) -> Expr:
+        return BufferLoad(self.load.buffer, self._indices(self.load.indices, self.down, number, self.across))
+
+    def _indices(self, indices: tuple[Expr, ...], fixed: For, number: int, lanes: For) -> tuple[Expr, ...]:
+        """Where a row is: at iteration ``number`` of ``fixed``, from the first iteration of ``lanes`` on."""
+        at = {fixed.loop_var: fixed.min + number, lanes.loop_var: lanes.min}
+        *outer, last = [substitute(index, at) for index in indices]
+        return (*outer, Ramp(last, const(1, last.dtype), self.size))
+
+
+def _exchange(rows: list[Expr], number: int, distance: int) -> Expr:
+    """Row ``number`` after the step: its own lanes on its side of the diagonal, its partner's from the other side."""
+    size, upper = len(rows), number & distance == 0
+    pair = (rows[number], rows[number + distance]) if upper else (rows[number - distance], rows[number])
+    own = 0 if upper else size
+    lanes = [own + n if (n & distance == 0) == upper else _partner(n, distance, size, upper) for n in range(size)]
+    return Shuffle(pair, tuple([const(lane) for lane in lanes]))
+
+
+def _partner(lane: int, distance: int, size: int, upper: bool) -> int:
+    """The lane of the pair from which the other block comes."""
+    return size + lane - distance if upper else lane + distance
+
+
+def _tile(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> _Tile | None:
+    """The tile that two loops copy; None if they do something else."""
+    if not isinstance(stmt, For) or not isinstance(stmt.body, For):
+        return None
+    outer, inner, store = stmt, stmt.body, stmt.body.body
+    guards: tuple[Expr, ...] = ()
+    if isinstance(store, IfThenElse) and store.else_case is None:
+        guards, store = tuple(conjuncts(store.condition)), store.then_case
+    if not isinstance(store, BufferStore) or not isinstance(store.value, BufferLoad):
+        return None
+    load, dom = store.value, with_loop(with_loop(dom, outer), inner)
+    size = _size(outer, inner, load.buffer.type)
+    if size is None or load.buffer is store.buffer or not {load.buffer, store.buffer} <= owned:
+        return None
+    conditions = [_in_whole_tile(guard, (outer, inner), size, dom) for guard in guards]
+    for across, down in ((inner, outer), (outer, inner)):
+        if _is_row(load.indices, across, down, dom) and _is_row(store.indices, down, across, dom):
+            known = tuple([condition for condition in conditions if condition is not None])
+            return _Tile(across, down, load, store, size, known) if len(known) == len(conditions) else None
+    return None
+
+
+def _size(outer: For, inner: For, dtype: str) -> int | None:
+    """The iterations of each loop, if they are as many as a vector has lanes and one of the loops is vectorized."""
+    size, kinds = constant(outer.extent), {outer.kind, inner.kind}
+    if size not in SIZES or constant(inner.extent) != size or outer.loop_var in variables(inner.min):
+        return None
+    if "vectorized" not in kinds or not kinds <= {"vectorized", "serial", "unrolled"}:
+        return None
+    return size if dtype in _LANES and dt.parse(dtype).bits * size <= VECTOR_BITS else None
+
+
+def _in_whole_tile(guard: Expr, loops: tuple[For, For], size: int, dom: Domains) -> Expr | None:
+    """A condition that says that ``guard`` holds in all iterations: that it does in the corner where it fails first."""
+    if any_node(guard, (BufferLoad, Call)) or not isinstance(guard, LT | LE | GT | GE):
+        return None
+    if not dt.is_integer(guard.a.dtype):
+        return None
+    corner = {}
+    for loop in loops:
+        step = _step(guard.a - guard.b, loop.loop_var, dom)
+        if step is None:
+            return None
+        rises = (step > 0) == isinstance(guard, LT | LE)
+        corner[loop.loop_var] = loop.min + (size - 1) if rises else loop.min
+    return arith.simplify(substitute(guard, corner), dom)
+
+
+def _is_row(indices: tuple[Expr, ...], lanes: For, others: For, dom: Domains) -> bool:
+    """Are the iterations of ``lanes`` neighbours, and those of ``others`` apart in another dimension?"""
+    if len(indices) < 2 or any(any_node(index, (BufferLoad, Call)) for index in indices):
+        return False
+    *outer, last = indices
+    if any(lanes.loop_var in variables(index) for index in outer) or _step(last, lanes.loop_var, dom) != 1:
+        return False
+    return others.loop_var not in variables(last) and any(_step(index, others.loop_var, dom) for index in outer)
+
+
+def _step(index: Expr, var: Var, dom: Domains) -> int | None:
+    """How far ``index`` moves with ``var``; None when that is no fixed number."""
+    form = arith.linear(index, dom)
+    rest = form.only(lambda atom: atom is not var)
+    return None if var in rest.variables() else form.terms.get(var, 0)
