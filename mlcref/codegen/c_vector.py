@@ -178,11 +178,8 @@ class VectorExpressions:
         return self.prelude.function(f"scatter_{dtype}", "void", (f"{element}*", "int64_t", kind), body)
 
     def _shuffle(self, expr: Any) -> str:
-        """Lanes of two vectors of one type, in a new order."""
+        """Lanes of two vectors of the type of the result, in a new order; other shuffles were refused before."""
         picked = [int(index.value) for index in expr.indices]
-        if [vector.dtype for vector in expr.vectors] != [expr.dtype] * 2:
-            raise UnsupportedError("the Cython backend shuffles two vectors of the length of the result",
-                                   rule="codegen.vector", root=expr, marks=[(expr, "here")])  # fmt: skip
         name = self.prelude.shuffle(expr.dtype, picked)
         return f"{name}({', '.join(self.value(vector) for vector in expr.vectors)})"
 

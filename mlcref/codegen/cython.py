@@ -63,7 +63,7 @@ def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, Pr
     chunks: list[str] = []
     specs: list[KernelSpec] = []
     for symbol, func in funcs.items():
-        refuse_unscheduled(func, "the Cython backend", shuffles=False)
+        refuse_unscheduled(func, "the Cython backend", lowered=True)
         origin = (origins or {}).get(symbol, func)
         for text in imported_texts(origin):
             prelude.imports(text)

@@ -20,9 +20,9 @@ _CALLS = {
 }
 
 
-def special_node(func: PrimFunc, *, shuffles: bool = True) -> tuple[Node, str] | None:
-    """The first node of ``func`` that only the oracle understands, with what it is; None when there is none. Without
-    ``shuffles`` these do not count: lowering makes some.
+def special_node(func: PrimFunc, *, lowered: bool = False) -> tuple[Node, str] | None:
+    """The first node of ``func`` that only the oracle understands, with what it is; None when there is none. In
+    ``lowered`` programs shuffles of two vectors of the length of the result are ordinary.
 
     >>> from mlcref.script import from_source
     >>> f = from_source('''
@@ -43,7 +43,7 @@ def special_node(func: PrimFunc, *, shuffles: bool = True) -> tuple[Node, str] |
         view = next((node for node in walk(func.body) if isinstance(node, DeclBuffer)), None)
         if view is not None:
             return view, "a declared view beside blocks"
-    nodes = (node for node in walk(func.body) if shuffles or not isinstance(node, Shuffle))
+    nodes = (node for node in walk(func.body) if not (lowered and _is_exchange(node)))
     return next(((node, what) for node in nodes if (what := _special(node))), None)
 
 
@@ -78,11 +78,15 @@ def _special(node: Node) -> str:
     return "a return value" if isinstance(node, Return) else "a shuffle" if isinstance(node, Shuffle) else ""
 
 
-def refuse_unscheduled(func: PrimFunc, who: str, *, shuffles: bool = True) -> None:
+def _is_exchange(node: Node) -> bool:
+    return isinstance(node, Shuffle) and [vector.dtype for vector in node.vectors] == [node.dtype] * 2
+
+
+def refuse_unscheduled(func: PrimFunc, who: str, *, lowered: bool = False) -> None:
     """Raise ``UnsupportedError``, in the name of ``who``, when ``func`` has a node that only the oracle understands;
-    ``shuffles`` says whether they are such.
+    ``lowered`` as in :func:`special_node`.
     """
-    found = special_node(func, shuffles=shuffles)
+    found = special_node(func, lowered=lowered)
     if found is not None:
         node, what = found
         raise UnsupportedError(
