@@ -88,9 +88,9 @@ def _check_order(
     operand, counted by the new loops, must be what it was by the old ones."""
     items, values = realize.block.iter_vars, list(realize.iter_values)
     old = [(mapped.initial_indices[k], items[k].dom.extent) for loop in loops
-           for k, value in enumerate(values) if value is loop.loop_var and items[k].iter_type != "spatial"]  # fmt: skip
+           for k, value in enumerate(values) if value is loop.loop_var and _runs_reducing(items[k])]  # fmt: skip
     own = [(value, item.dom.extent) for value, item in zip(mapped.final_indices, new, strict=True)
-           if item.iter_type != "spatial"]  # fmt: skip
+           if _runs_reducing(item)]  # fmt: skip
     if not old or order_free(realize.block.body):
         return
     domain = {var: item.dom.extent for var, item in zip(mapped.initial_indices, items, strict=True)}
@@ -100,6 +100,11 @@ def _check_order(
         what = f"the operands of block {realize.block.name} would come in another order"
         marks = [(realize, "not known to be commutative")]
         refuse(func, f"{NAME}.P6", what, marks, "register its reducer, or keep the order of its reduction")
+
+
+def _runs_reducing(item: IterVar) -> bool:
+    """Is it an iterator of a reduction with more than one value?"""
+    return item.iter_type != "spatial" and constant(item.dom.extent) != 1
 
 
 def _count(digits: Sequence[tuple[Expr, Expr]]) -> Expr:
@@ -144,11 +149,14 @@ def _own_loops(func: PrimFunc, realize: BlockRealize) -> list[For]:
 
 
 def _iter_type(func: PrimFunc, realize: BlockRealize, mapped: IndexMap, value: Expr) -> str:
-    """What a new iterator is: what the old ones in it are; spatial, if it has one value (P5)."""
-    sizes = {v: item.dom.extent for v, item in zip(mapped.initial_indices, realize.block.iter_vars, strict=True)}
-    value = simplify(value, sizes)
-    used, pairs = variables(value), zip(mapped.initial_indices, realize.block.iter_vars, strict=True)
-    kinds = {item.iter_type for v, item in pairs if v in used}
+    """What a new iterator is: what the old ones in it are, of those with more than one value; spatial, if it has one
+    value (P5)."""
+    items = dict(zip(mapped.initial_indices, realize.block.iter_vars, strict=True))
+    value = simplify(value, {v: item.dom.extent for v, item in items.items()})
+    used = [item for v, item in items.items() if v in variables(value)]
+    kinds = {item.iter_type for item in used}
+    if kinds == {"spatial", "reduce"}:
+        kinds = {item.iter_type for item in used if constant(item.dom.extent) != 1}
     kind = min(kinds, default="spatial")
     if len(kinds) > 1 or kind not in ("spatial", "reduce"):
         what = f"the new iterator `{value!r}` is neither spatial nor reduce"

@@ -13,13 +13,11 @@ from typing import Any
 
 from mlcref.arith import Span, linear
 from mlcref.ir import (
-    Block,
     BlockRealize,
     Buffer,
     BufferLoad,
     BufferRegion,
     BufferStore,
-    Const,
     IterVar,
     PrimFunc,
     Range,
@@ -37,16 +35,14 @@ from mlcref.ir import (
     replace_buffers,
     seq,
     unique_name,
-    variables,
-    walk,
 )
 from mlcref.schedule.dataflow import check_races, check_scope, keeps_contents, shared_loops, uses_of
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.draws import draw_cached
-from mlcref.schedule.find import block_of, body_blocks, child_blocks, is_reduction, loops_above, writers
-from mlcref.schedule.nest import Spans, contains, in_bounds, iterator_domain, needed, needed_by_all, nest, ranges_at
+from mlcref.schedule.find import block_of, blocks_below, body_blocks, child_blocks, is_reduction, loops_above, writers
+from mlcref.schedule.nest import Spans, contains, in_bounds, needed, needed_by_all, nest, ranges_at
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
-from mlcref.schedule.written import disjoint, written
+from mlcref.schedule.written import disjoint, ends_inside, may_not_run, written
 
 SCOPES = ("global", "shared", "local", "warp", "wmma", "m16n8k8")
 """First parts of the names of storage scopes."""
@@ -223,9 +219,13 @@ def plan_cache_read(
 def _writers_before(
     func: PrimFunc, scope: BlockRealize, buffer: Buffer, consumers: Sequence[BlockRealize]
 ) -> list[BlockRealize]:
-    """The writers of the buffer in the scope, before all who shall read the copy (P4, P5)."""
+    """The writers of the buffer in the scope, before all who shall read the copy (P4, P5); those that come after them,
+    in other loops, do not matter."""
     order, inside = index(func).order, body_blocks(scope)
     found = writers(child_blocks(scope), buffer)
+    found = [each for each in found if not consumers or any(
+        order[each] <= order[b] or shared_loops(func, each, b) for b in consumers
+    )]  # fmt: skip
     for consumer in consumers:
         marks = [(consumer, f"reads {buffer.name}"), *((b, "writes it") for b in found)]
         if consumer in found and len(found) > 1:
@@ -295,11 +295,11 @@ def _written_there(
     around = {loop.loop_var for loop in loops_above(func, beside)}
     region = next(r for r in writer.block.writes if r.buffer is buffer)
     spans = written(func, writer, around, buffer)
-    if name == "cache_write" and buffer not in scope.block.alloc_buffers and _may_not_run(writer):
+    if name == "cache_write" and buffer not in scope.block.alloc_buffers and may_not_run(writer):
         what = f"block {writer.block.name} may not run at all, and {buffer.name} then keeps what it held"
         refuse(func, rule, what, [(writer, f"writes {buffer.name}")])
     if spans is not None and (
-        not writer.predicate or all(_inside(writer, region, d, span) for d, span in enumerate(spans))
+        not writer.predicate or all(ends_inside(writer, region, d, span) for d, span in enumerate(spans))
     ):
         return spans
     alone = len(writers(child_blocks(scope), buffer)) == 1
@@ -307,35 +307,6 @@ def _written_there(
         what = f"what block {writer.block.name} writes before the copy is no known box of {buffer.name}"
         refuse(func, rule, what, [(writer, f"writes {buffer.name}")])
     return needed(func, writer, region, ())
-
-
-def _may_not_run(writer: BlockRealize) -> bool:
-    """Has a block of it an iterator with a symbolic, perhaps empty domain that is no part of what is written?"""
-    for block in (node for node in walk(writer) if isinstance(node, Block)):
-        used = {var for region in block.writes for dimension in region.region for var in variables(dimension.min)}
-        if any(not isinstance(item.dom.extent, Const) and item.var not in used for item in block.iter_vars):
-            return True
-    return False
-
-
-def _inside(writer: BlockRealize, region: BufferRegion, d: int, span: Span | None) -> bool:
-    """Does the span end where the writer's domain ends? It may stick out of the domain; the copy is cut at the buffer's
-    end, so the two must be one."""
-    form, extent = linear(region.region[d].min, {}), region.buffer.shape[d]
-    if span is None or form.variables().isdisjoint(item.var for item in writer.block.iter_vars):
-        return True
-    for item in writer.block.iter_vars:
-        factor = form.terms.get(item.var)
-        domain = iterator_domain(item)
-        if factor is not None and domain is not None:
-            width = linear(region.region[d].extent, {}).number()
-            whole = linear(extent, {}).number()
-            if width is None or whole is None:
-                return False
-            ends = form.constant, factor * domain.hi + form.constant
-            first, last = min(ends), max(ends) + width - 1
-            return (first, last) == (0, whole - 1) or (not span.base.terms and first <= span.lo and span.hi <= last)
-    return False
 
 
 def plan_cache_write(
@@ -378,6 +349,7 @@ def plan_cache_write(
     readers = _later_readers(func, realize, scope, buffer)
     consumers = [] if consumer_blocks is None else _consumers(func, name, scope, buffer, consumer_blocks)
     beside, after = _site(func, scope, realize, _first(func, readers))
+    _check_others(func, realize, scope, buffer, (beside, after), consumers)
     _check_finished(func, realize, beside)
     spans = _written_there(func, name, scope, realize, buffer, beside, f"{name}.P6")
     _check_covered(func, realize, scope, buffer, consumers)
@@ -389,13 +361,8 @@ def plan_cache_write(
 
 
 def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer) -> list[BlockRealize]:
-    """The other blocks that read the buffer, all of them after the block; others write other elements (P4, P5)."""
+    """The other blocks that read the buffer, all of them after the block, which does not read it (P4, P5)."""
     order, name = index(func).order, realize.block.name
-    others = [b for b in writers(child_blocks(scope), buffer) if b is not realize]
-    for other in others:
-        if not disjoint(_box(func, realize, buffer), _box(func, other, buffer)):
-            what = f"blocks {name} and {other.block.name} both write {buffer.name}"
-            refuse(func, "cache_write.P5", what, [(realize, "writes it"), (other, "writes it too")])
     reads_itself = any(r.buffer is buffer for r in realize.block.reads)
     if reads_itself or (any(i.iter_type == "reduce" for i in realize.block.iter_vars) and not is_reduction(realize)):
         what = f"block {name} reads what {buffer.name} held before"
@@ -406,6 +373,25 @@ def _later_readers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, b
             what = f"block {reader.block.name} reads {buffer.name} before block {name} writes it"
             refuse(func, "cache_write.P4", what, [(reader, "reads it"), (realize, "writes it")])
     return readers
+
+
+def _check_others(
+    func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, site: tuple[Stmt, bool],
+    consumers: Sequence[BlockRealize],
+) -> None:  # fmt: skip
+    """What others write of the buffer is something else, or not written between the block and its copy (P5)."""
+    order, (beside, after) = index(func).order, site
+    around = {loop.loop_var for loop in loops_above(func, beside)}
+    copied = order[realize] if after else min(order[b] for b in blocks_below(beside))
+    for other in writers(child_blocks(scope), buffer):
+        if other is realize:
+            continue
+        between = shared_loops(func, realize, other) - around or order[realize] < order[other] < copied
+        if other in consumers or (
+            between and not disjoint(_box(func, realize, buffer), _box(func, other, buffer))
+        ):
+            what = f"blocks {realize.block.name} and {other.block.name} both write {buffer.name}"
+            refuse(func, "cache_write.P5", what, [(realize, "writes it"), (other, "writes it too")])
 
 
 def _box(func: PrimFunc, realize: BlockRealize, buffer: Buffer) -> Spans:
@@ -458,7 +444,7 @@ CACHE_READ = register(
         {
             **_COMMON,
             "P4": "the consumers read the buffer, do not write it, and are in the body of the scope",
-            "P5": "the writers of the buffer in the scope come before the consumers, several outside their loops",
+            "P5": "writers of the buffer come before the consumers, several outside their loops, or after them all",
         },
         plan_cache_read,
         build_cache,
@@ -474,7 +460,7 @@ CACHE_WRITE = register(
         {
             **_COMMON,
             "P4": "readers come after the block and after its reduction",
-            "P5": "the block does not read the buffer, and no other block writes what it writes",
+            "P5": "the block does not read the buffer, and no other block writes what it writes before it is copied",
             "P7": "consumers of the cache read only what the block writes",
         },
         plan_cache_write,

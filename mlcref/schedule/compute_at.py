@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlcref.arith import Span
+from mlcref.arith import Linear, Span, linear
 from mlcref.ir import (
     BlockRealize,
     BufferRegion,
@@ -18,6 +18,7 @@ from mlcref.ir import (
     Stmt,
     Token,
     Var,
+    constant,
     index,
     replace,
     replace_at,
@@ -25,6 +26,7 @@ from mlcref.ir import (
 )
 from mlcref.schedule.dataflow import (
     check_movable,
+    check_not_overwritten,
     check_races,
     check_scope,
     choose_position,
@@ -167,7 +169,9 @@ def plan_compute_at(
     place = choose_position(func, f"{name}.P8", target, 0, positions(target, consumers)[0], index)
     moved = nest(realize, want, ranges, keep, units=preserve_unit_loops)
     facts = MoveFacts(realize, target, moved, place)
-    check_races(func, f"{name}.P9", build_move(func, facts)[0], [(realize, "to be moved"), (target, "under this loop")])
+    new = build_move(func, facts)[0]
+    check_not_overwritten(func, f"{name}.P6", realize, new, [realize.block.token])
+    check_races(func, f"{name}.P9", new, [(realize, "to be moved"), (target, "under this loop")])
     return facts
 
 
@@ -208,8 +212,8 @@ def _consumers_below(
 
 
 def _check_inputs(func: PrimFunc, realize: BlockRealize, target: For, scope: BlockRealize) -> None:
-    """What the block reads is there at the new place as it was at the old one, and complete (P6)."""
-    input_writers(func, "compute_at.P6", realize, scope)
+    """What the block reads is complete, and it is done itself (P6)."""
+    input_writers(func, "compute_at.P6", realize, scope, later=True)
     if going_on(func, realize, shared_loops(func, realize, target)):
         what = f"a loop around both block {realize.block.name} and loop {target.loop_var.name} feeds its reduction"
         refuse(func, "compute_at.P6", what, [(realize, "not finished there"), (target, "the loop")])
@@ -228,10 +232,31 @@ def regenerated(func: PrimFunc, name: str, realize: BlockRealize, target: For) -
         what = f"the predicate of block {realize.block.name} is not about its iterators"
         raise refusal(func, f"{name}.P7", what, [(realize, "has the predicate")])
     reduced = [loop for loop in loops_above(func, realize) if loop.loop_var in reduce_loops(realize)]
-    if len([loop for loop in reduced if constant_extent(loop) != 1]) > 1 and not order_free(realize.block.body):
+    running = [loop for loop in reduced if constant_extent(loop) != 1]
+    if len(running) > 1 and not order_free(realize.block.body) and not _counts_up(func, realize, running):
         what = f"the new loops of block {realize.block.name} may take the operands of its reduction in another order"
         refuse(func, f"{name}.P7", what, [(realize, "not known to be commutative")])
     return kept
+
+
+def _counts_up(func: PrimFunc, realize: BlockRealize, loops: Sequence[For]) -> bool:
+    """Do the loops of a reduction take its operands in the order of its iterators? The number of an operand, counted by
+    the iterators, then rises with the loops: each weighs more than all loops inside it together.
+    """
+    ranges, number = ranges_at(func, realize), Linear()
+    for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
+        if item.iter_type != "spatial":
+            size = constant(item.dom.extent)
+            if size is None:
+                return False
+            number = number.scale(size) + linear(value, ranges)
+    span = 0
+    for loop in reversed(loops):
+        extent, weight = constant_extent(loop), number.terms.get(loop.loop_var, 0)
+        if extent is None or weight <= span:
+            return False
+        span += weight * (extent - 1)
+    return set(number.terms) <= reduce_loops(realize)
 
 
 def _check_instances(func: PrimFunc, realize: BlockRealize, target: For, scope: BlockRealize, want: Want) -> None:
@@ -281,7 +306,7 @@ COMPUTE_AT = register(
             **COMMON,
             "P4": "the output is allocated in the scope",
             "P5": "every reader of the output is under the loop, which comes after the block",
-            "P6": "writers of what it reads come before it and are done; no loop left around it feeds its reduction",
+            "P6": "what it reads is done and not yet written over; no loop left around it feeds its reduction",
             "P7": "the new nest runs only instances that run now: its loops cover the domains",
         },
         plan_compute_at,

@@ -12,10 +12,10 @@ from typing import Any
 
 from mlcref.arith import expr_key, uses_any
 from mlcref.ir import (
-    BlockRealize, Buffer, BufferRegion, BufferStore, For, PrimFunc, SeqStmt, Stmt, Var, children_of, index,
+    BlockRealize, Buffer, BufferRegion, BufferStore, For, PrimFunc, SeqStmt, Stmt, Token, Var, children_of, index,
 )  # fmt: skip
 from mlcref.ir.index import stmt_children
-from mlcref.schedule.dependence import carried_conflicts, is_private, reduce_loops, separated
+from mlcref.schedule.dependence import carried_conflicts, is_private, reads_first, reduce_loops, separated
 from mlcref.schedule.find import (
     blocks_below,
     body_blocks,
@@ -97,10 +97,16 @@ def check_movable(
 
 
 def input_writers(
-    func: PrimFunc, rule: str, realize: BlockRealize, scope: BlockRealize, *, single: bool = False
+    func: PrimFunc,
+    rule: str,
+    realize: BlockRealize,
+    scope: BlockRealize,
+    *,
+    single: bool = False,
+    later: bool = False,
 ) -> list[tuple[BufferRegion, BlockRealize]]:
-    """The writers of each buffer that the block reads (none: it comes from outside). Refuses a later one, one whose
-    reduction goes on around the block, and (``single``) more than one per buffer."""
+    """The writers of each buffer that the block reads (none: it comes from outside). Refuses a later one (unless
+    ``later``), one whose reduction goes on around the block, and (``single``) more than one per buffer."""
     order = index(func).order
     found: list[tuple[BufferRegion, BlockRealize]] = []
     for region in realize.block.reads:
@@ -110,7 +116,7 @@ def input_writers(
             what = f"{read}, read by block {realize.block.name}, is written by {len(others)} blocks"
             refuse(func, rule, what, marks)
         for other in others:
-            if order[other] > order[realize]:
+            if order[other] > order[realize] and not later:
                 what = f"block {realize.block.name} reads {read} before block {other.block.name} writes it"
                 refuse(func, rule, what, marks)
             if going_on(func, other, shared_loops(func, other, realize)):
@@ -118,6 +124,23 @@ def input_writers(
                 refuse(func, rule, what, marks)
             found.append((region, other))
     return found
+
+
+def check_not_overwritten(
+    func: PrimFunc, rule: str, realize: BlockRealize, new: PrimFunc, readers: Sequence[Token]
+) -> None:
+    """Refuse where a block that comes after ``realize`` may write what ``readers`` read in ``new`` in its place, before
+    they do so."""
+    order = index(func).order
+    for region in realize.block.reads:
+        for writer in writers(child_blocks(scope_of(func, realize)), region.buffer):
+            if order[writer] <= order[realize]:
+                continue
+            known = shared_loops(func, realize, writer)
+            if not all(reads_first(new, token, writer.block.token, region.buffer, known) for token in readers):
+                what = f"block {realize.block.name} reads {region.buffer.name}, which block {writer.block.name} may "
+                what += "have written over by then"
+                refuse(func, rule, what, [(realize, "reads it"), (writer, "writes it")])
 
 
 def going_on(func: PrimFunc, realize: BlockRealize, loops: Collection[Var]) -> bool:

@@ -18,18 +18,22 @@ from mlcref.ir import (
     BlockRealize,
     Buffer,
     BufferRegion,
+    BufferStore,
     Const,
     Expr,
     For,
     IterVar,
     PrimFunc,
+    Token,
     Var,
     as_expr,
     index,
     substitute,
     variables,
 )
-from mlcref.schedule.find import Domain, blocks_below, child_blocks, domain_at, loops_above, scope_of
+from mlcref.schedule.find import (
+    Domain, blocks_below, child_blocks, constant_extent, domain_at, loops_above, scope_of, starts_at_zero,
+)  # fmt: skip
 
 
 PRIVATE_TO = {"local": ("threadIdx", "blockIdx"), "warp": ("threadIdx", "blockIdx"), "shared": ("blockIdx",)}
@@ -102,11 +106,35 @@ def carried_conflict(func: PrimFunc, path: Sequence[For]) -> Conflict | None:
     return next(carried_conflicts(func, path), None)
 
 
-def carried_conflicts(func: PrimFunc, path: Sequence[For]) -> Iterator[Conflict]:
-    """Every such conflict that is not ruled out."""
+def reads_first(new: PrimFunc, reader: Token, writer: Token, buffer: Buffer, known: set[Var]) -> bool:
+    """Does each instance of ``reader`` read its elements of ``buffer`` before ``writer`` writes them?
+
+    Within one iteration of all loops around both it does so by the order of the text (or because one store reads before
+    it writes); different iterations have to touch different elements. Of the loops ``known`` that is not asked.
+    """
+    where = index(new)
+    first, second = where.blocks[reader], where.blocks[writer]
+    if first is second:
+        known = set()  # its instances must not depend on their order at all
+        ordered = isinstance(first.block.body, BufferStore) and first.block.init is None
+    else:
+        ordered = where.order[first] < where.order[second]
+    around = set(loops_above(new, second))
+    path = [loop for loop in loops_above(new, first) if loop in around and loop.loop_var not in known]
+    accesses = [(first, region) for region in first.block.reads if region.buffer is buffer]
+    accesses += [(second, region) for region in second.block.writes if region.buffer is buffer]
+    return ordered and (not path or not accesses or separated(new, path, accesses))
+
+
+def carried_conflicts(func: PrimFunc, path: Sequence[For], order: Sequence[For] = ()) -> Iterator[Conflict]:
+    """Every such conflict that is not ruled out; with ``order``, the nest as it will be, only those between iterations
+    that come in another order then."""
     for first, second in combinations(blocks_below(path[-1]), 2):
         for a, b in _shared(first, second):
-            if is_private(func, path[-1], a.buffer) or separated(func, path, [(first, a), (second, b)]):
+            if is_private(func, path[-1], a.buffer):
+                continue
+            mixed = entangled(func, path, [(first, a), (second, b)])
+            if not mixed or (order and same_order(path, order, mixed)):
                 continue
             names = ", ".join(loop.loop_var.name for loop in path)
             both = f"{first.block.name} and {second.block.name}"
@@ -126,8 +154,21 @@ def _shared(first: BlockRealize, second: BlockRealize) -> list[tuple[BufferRegio
     return pairs
 
 
+def same_order(before: Sequence[For], after: Sequence[For], among: set[Var]) -> bool:
+    """Do the loops ``among`` come in the same order in both nests?"""
+    first, second = ([loop for loop in nest if loop.loop_var in among] for nest in (before, after))
+    return first == second
+
+
 def separated(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]) -> bool:
-    """Do different iterations of ``path`` touch disjoint parts of the buffer, whichever of ``accesses`` each makes?
+    """Do different iterations of ``path`` touch disjoint parts of the buffer, whichever of ``accesses`` each makes?"""
+    return not entangled(func, path, accesses)
+
+
+def entangled(
+    func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]
+) -> set[Var]:
+    """The loops of ``path`` in which two iterations that touch one element may differ: in all others they agree.
 
     Loops whose indices come in pieces (``i // 4``, ``i % 4``, as after fuse) are taken as their digits.
     """
@@ -141,7 +182,8 @@ def separated(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[Bloc
         known = [strip for strip in strips if strip is not None]
         if len(known) == len(strips):
             left -= {order[i] for i in _radix(known, list(axes.extents.values()))}
-    return not left
+    parts = {loop.loop_var: variables(axes.values.get(loop.loop_var, loop.loop_var)) for loop in path}
+    return {var for var, digits in parts.items() if digits & left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +197,9 @@ class Axes:
 def _axes(func: PrimFunc, path: Sequence[For], accesses: Sequence[tuple[BlockRealize, BufferRegion]]) -> Axes:
     axes = Axes({}, {})
     for loop in path:
-        var, extent = loop.loop_var, domain_at(func, loop).get(loop.loop_var)
-        size = extent if isinstance(extent, int) else None
-        cuts = {cut for access in accesses for cut in _cuts(access, var)} if size is not None else set()
+        var, size = loop.loop_var, constant_extent(loop)
+        whole = size is not None and starts_at_zero(loop)  # other loops have no digits
+        cuts = {cut for access in accesses for cut in _cuts(access, var)} if whole else set()
         weights = [1, *sorted(cut for cut in cuts if size is not None and 1 < cut < size)]
         if size is None or len(weights) == 1 or any(high % low for low, high in pairwise(weights)):
             axes.extents[var] = size
@@ -207,7 +249,8 @@ def _strip(
     if not isinstance(box.extent, Const):
         return None
     bindings = {i.var: v for i, v in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
-    domain: Domain = {**domain_at(func, realize), **{v: n for v, n in axes.extents.items() if n is not None}}
+    digits = axes.extents.keys() - {loop.loop_var for loop in path}
+    domain: Domain = {**domain_at(func, realize), **{v: axes.extents[v] for v in digits}}
     form = linear(substitute(substitute(box.min, bindings), axes.values), domain)
     inside = {loop.loop_var for loop in loops_above(func, realize)} - {loop.loop_var for loop in path}
     inside &= _below(func, path[-1])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlcref.arith import access_regions
+from mlcref.arith import Span, access_regions, affine
 from mlcref.ir import (
     INTRINSICS,
     Block,
@@ -40,6 +40,7 @@ from mlcref.ir import (
 from mlcref.schedule.compute_at import consume_loops_above
 from mlcref.schedule.dataflow import (
     check_movable,
+    check_not_overwritten,
     check_races,
     check_scope,
     input_writers,
@@ -47,9 +48,11 @@ from mlcref.schedule.dataflow import (
     shared_loops,
     uses_of,
 )
-from mlcref.schedule.dependence import reduce_loops
+from mlcref.schedule.dependence import reads_first, reduce_loops
 from mlcref.schedule.draws import draw_inline
-from mlcref.schedule.find import block_of, body_blocks, child_blocks
+from mlcref.schedule.find import (
+    block_of, body_blocks, child_blocks, constant_extent, domain_at, loops_above, scope_of, writers,
+)  # fmt: skip
 from mlcref.schedule.nest import (
     always_defined,
     contains,
@@ -198,12 +201,14 @@ def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
         raise refusal(func, f"{name}.P4", what, marks)
     if not always_defined(realize):
         _runs_all(func, f"{name}.P4", realize)
-    input_writers(func, f"{name}.P5", realize, scope)
+    input_writers(func, f"{name}.P5", realize, scope, later=True)
     consumers = _inline_consumers(func, realize, scope, buffer)
     _check_same_contents(func, realize, scope, consumers)
     blocks = {c.block.token: _inlined(c.block, store, places, realize) for c in consumers}
     facts = InlineFacts(realize, scope.block.token, output.buffer, blocks)
-    check_races(func, f"{name}.P7", build_inline(func, facts)[0], marks)
+    new = build_inline(func, facts)[0]
+    check_not_overwritten(func, f"{name}.P5", realize, new, list(blocks))
+    check_races(func, f"{name}.P7", new, marks)
     return facts
 
 
@@ -319,10 +324,12 @@ def plan_reverse_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
         what = f"block {producer.block.name} does not write {made.buffer.name} at its iterators, each once and in full"
         raise refusal(func, f"{name}.P4", what, marks)
     _runs_all(func, f"{name}.P4", producer)
-    _check_moves_earlier(func, realize, producer, scope)
-    new = _merged(producer, made, realize, store, load, places)
-    facts = InlineFacts(realize, scope.block.token, made.buffer, {producer.block.token: new})
-    check_races(func, f"{name}.P6", build_inline(func, facts)[0], marks)
+    merged = _merged(producer, made, realize, store, load, places)
+    facts = InlineFacts(realize, scope.block.token, made.buffer, {producer.block.token: merged})
+    new = build_inline(func, facts)[0]
+    _check_moves_earlier(func, realize, producer, scope, new)
+    _check_follows(func, producer, own, realize, places)
+    check_races(func, f"{name}.P6", new, marks)
     return facts
 
 
@@ -350,13 +357,18 @@ def _single_producer(
     return producer, first
 
 
-def _check_moves_earlier(func: PrimFunc, realize: BlockRealize, producer: BlockRealize, scope: BlockRealize) -> None:
-    """Nothing between the producer and the consumer uses the consumer's output, and they share no loops (P5)."""
+def _check_moves_earlier(
+    func: PrimFunc, realize: BlockRealize, producer: BlockRealize, scope: BlockRealize, new: PrimFunc
+) -> None:
+    """Nothing uses elements of the consumer's output that ``new`` stores too early (P5)."""
     rule, order = "reverse_compute_inline.P5", index(func).order
     output = realize.block.writes[0].buffer
     marks = [(producer, "the producer"), (realize, "to be inlined")]
     for user, _ in uses_of(child_blocks(scope), output):
-        if order[user] < order[realize]:
+        known = shared_loops(func, user, realize)
+        if order[user] < order[realize] and not reads_first(
+            new, user.block.token, producer.block.token, output, known
+        ):
             what = f"block {user.block.name} uses {output.name} before block {realize.block.name} writes it"
             refuse(func, rule, what, [*marks, (user, "uses it")])
     shared = shared_loops(func, realize, producer)
@@ -364,6 +376,39 @@ def _check_moves_earlier(func: PrimFunc, realize: BlockRealize, producer: BlockR
     if keeps_contents(output, child_blocks(scope), shared) or any(reduce_loops(b) & shared for b in users):
         what = f"a loop around both blocks keeps {output.name} from one iteration to the next"
         refuse(func, rule, what, marks)
+
+
+def _check_follows(
+    func: PrimFunc, producer: BlockRealize, own: Mapping[Var, int], realize: BlockRealize, places: Mapping[Var, int]
+) -> None:
+    """Where what the producer reads changes in the loops around both blocks, the consumer takes up in each iteration
+    all that the producer computes in it (P7): later the producer would have computed something else."""
+    where, blocks = index(func).loops, child_blocks(scope_of(func, producer))
+    shared = {v for v in shared_loops(func, realize, producer) if constant_extent(where[v]) != 1}
+    sources = [w for region in producer.block.reads for w in writers(blocks, region.buffer)]
+    changing = [w for w in sources if shared_loops(func, w, producer) & shared]
+    running = [loop.loop_var for loop in loops_above(func, producer) if constant_extent(loop) != 1]
+    domain, predicate = domain_at(func, producer), producer.predicate
+    if not changing or affine(producer.iter_values, domain, told_apart=running, predicate=predicate) is not None:
+        return
+    made, taken = _spans(func, producer, own, shared), _spans(func, realize, places, shared)
+    ranges = ranges_at(func, producer)
+    if made is None or taken is None or not all(contains(taken.get(d), span, ranges) for d, span in made.items()):
+        what = f"block {producer.block.name} may compute elements again, from other values, before block "
+        what += f"{realize.block.name} uses them"
+        marks = [(producer, "the producer"), (realize, "to be inlined"), (changing[0], "changes what it reads")]
+        refuse(func, "reverse_compute_inline.P7", what, marks)
+
+
+def _spans(
+    func: PrimFunc, realize: BlockRealize, places: Mapping[Var, int], outer: set[Var]
+) -> dict[int, Span | None] | None:
+    """By dimension, the elements at the block's iterators while all loops but ``outer`` run; None if no such box."""
+    spans = executed(func, realize, outer, split_predicate(func, realize)[0])
+    items = zip(realize.block.iter_vars, spans or (), strict=False)
+    return None if spans is None else {
+        places[item.var]: iterator_domain(item) if span is None else span for item, span in items if item.var in places
+    }
 
 
 def _merged(
@@ -434,13 +479,14 @@ REVERSE_COMPUTE_INLINE = register(
             "P2": "the block is one store without init or effects, and the only writer of its output",
             "P3": "it reads one place of one buffer of the scope; the producer of that is one store without init",
             "P4": "both use the buffer at their iterators, each once, and run all their instances",
-            "P5": "nothing uses the output before the block's old place",
+            "P5": "what uses the output before the block's old place does so before the new one, element by element",
             "P6": "no concurrent loop gets conflicting iterations, no thread another's private memory",
+            "P7": "what the producer computes is used before it computes it again from other values",
         },
         plan_reverse_compute_inline,
         build_inline,
         draw_reverse_compute_inline,
         consume_block,
-        forceable=frozenset({"P4", "P5", "P6"}),
+        forceable=frozenset({"P4", "P5", "P6", "P7"}),
     )
 )

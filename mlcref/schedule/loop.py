@@ -10,7 +10,7 @@ from typing import Any
 from mlcref.arith import affine, simplify
 from mlcref.ir import BlockRealize, Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
 from mlcref.ir import variables as used_variables
-from mlcref.schedule.dependence import carried_conflict, reduce_loops, spatial_loops
+from mlcref.schedule.dependence import carried_conflicts, reduce_loops, same_order, spatial_loops
 from mlcref.schedule.draws import any_loops, nests, shuffled, wild
 from mlcref.schedule.find import (
     blocks_below,
@@ -305,14 +305,16 @@ def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
             raise refusal(
                 func, "reorder.P3", f"the range of loop {loop.loop_var.name} depends on another of the loops", marks
             )
-    _check_blocks(func, path)
     named = iter(found)
     order = tuple([next(named) if loop in set(found) else loop for loop in path])
-    _check_reductions(func, path, order)
+    running = {loop.loop_var for loop in path if constant_extent(loop) != 1}
+    if not same_order(path, order, running):  # otherwise the iterations stay as they are
+        _check_blocks(func, path, order)
+        _check_reductions(func, path, order)
     return ReorderFacts(tuple(path), order)
 
 
-def _check_blocks(func: PrimFunc, path: list[For]) -> None:
+def _check_blocks(func: PrimFunc, path: list[For], order: tuple[For, ...]) -> None:
     for realize in blocks_below(path[-1]):
         for item in realize.block.iter_vars:
             if item.iter_type not in ("spatial", "reduce"):
@@ -323,7 +325,7 @@ def _check_blocks(func: PrimFunc, path: list[For]) -> None:
             what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
             refuse(func, "reorder.P5", what, [(path[0], "to be reordered"), (realize, "bound here")])
         _check_init(func, path, realize)
-    conflict = carried_conflict(func, path)
+    conflict = next(carried_conflicts(func, path, order), None)
     if conflict is not None:
         refuse(func, "reorder.P6", conflict.text, [(path[0], "to be reordered"), *conflict.marks])
 
@@ -428,7 +430,7 @@ REORDER = register(
             "P3": "no range depends on another of the loops",
             "P4": "blocks below have spatial and reduce iterators only",
             "P5": "blocks below that reduce or update are bound by an independent affine map",
-            "P6": "no iterations depend on each other across blocks",
+            "P6": "no iterations whose order changes depend on each other across blocks",
             "P7": "no loop feeds spatial and reduce iterators of a block with an init",
             "P8": "the loops of a reduction keep their order unless it is commutative",
         },

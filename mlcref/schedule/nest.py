@@ -168,8 +168,8 @@ def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], pred
     """
     ranges = ranges_at(func, realize)
     inner = {loop.loop_var for loop in loops_above(func, realize)} - set(outer)
+    predicate = [conjunct for conjunct in _tightest(predicate) if not _shortens(conjunct, inner, ranges)]
     realize, predicate = _from_zero(realize, predicate, inner, ranges)
-    predicate = [conjunct for conjunct in predicate if not _shortens(conjunct, inner, ranges)]
     forms = [linear(value, ranges) for value in realize.iter_values]
     clips = {id(c) for c in predicate if _clips_a_domain(c, realize, ranges)}
     conditions = [c for c in predicate if id(c) not in clips or variables(c) <= inner]
@@ -212,21 +212,33 @@ def _from_zero(
     return replace(realize, iter_values=values), [substitute(conjunct, starts) for conjunct in predicate]
 
 
+def _tightest(predicate: Sequence[Expr]) -> list[Expr]:
+    """The conjuncts without those that follow from another one about the same sum."""
+    kept: dict[Any, tuple[int, Expr]] = {}
+    for conjunct in predicate:
+        form = _below_zero(conjunct, {})
+        key = id(conjunct) if form is None else form.shift(-form.constant).key
+        bound = 0 if form is None else form.constant
+        if key not in kept or kept[key][0] < bound:
+            kept[key] = (bound, conjunct)
+    return [conjunct for _, conjunct in kept.values()]
+
+
 def _shortens(conjunct: Expr, inner: set[Var], ranges: Ranges) -> bool:
-    """Does the conjunct only end a loop of ``inner`` earlier? ``ranges`` then says so."""
+    """Does the conjunct only start a loop of ``inner`` later or end it earlier? ``ranges`` then says so."""
     form = _below_zero(conjunct, {})
-    var = form and _atom_of(form)
-    known = ranges.get(var) if isinstance(var, Var) and var in inner else None
-    if form is None or not isinstance(var, Var) or not isinstance(known, int) or form.constant > -1:
+    if form is None or len(form.terms) != 1:
         return False
-    ranges[var] = min(known, -form.constant)
+    ((var, factor),) = form.terms.items()
+    known = ranges.get(var) if isinstance(var, Var) and var in inner else None
+    low, high = (0, known - 1) if isinstance(known, int) else known if isinstance(known, tuple) else (None, None)
+    if not isinstance(var, Var) or low is None or high is None or factor not in (1, -1):
+        return False
+    low, high = (low, min(high, -form.constant - 1)) if factor == 1 else (max(low, form.constant + 1), high)
+    if low > high:
+        return False
+    ranges[var] = high + 1 if low == 0 else (low, high)
     return True
-
-
-def _atom_of(form: Linear) -> Any:
-    """The atom of a form that is one atom plus a number; None for other forms."""
-    ((atom, factor),) = form.terms.items() if len(form.terms) == 1 else ((None, 1),)
-    return atom if factor == 1 else None
 
 
 def _whole(form: Linear, item: IterVar, ranges: Ranges) -> bool:
@@ -239,10 +251,37 @@ def _whole(form: Linear, item: IterVar, ranges: Ranges) -> bool:
 def covers_domains(func: PrimFunc, realize: BlockRealize, predicate: Sequence[Expr]) -> bool:
     """Do the iterators take every combination of values of their domains (where ``predicate`` holds)?"""
     spans = executed(func, realize, (), predicate)
-    return spans is not None and all(
+    if spans is None:
+        return _windows_cover(func, realize, predicate)
+    return all(
         span is None or contains(span, iterator_domain(item), {})
         for span, item in zip(spans, realize.block.iter_vars, strict=True)
     )
+
+
+def _windows_cover(func: PrimFunc, realize: BlockRealize, predicate: Sequence[Expr]) -> bool:
+    """Do windows that overlap (``i + ax0``) leave out no value of a domain? Each iterator has loops of its own, and the
+    conditions only keep it in its domain.
+    """
+    ranges, inner = ranges_at(func, realize), {loop.loop_var for loop in loops_above(func, realize)}
+    realize, predicate = _from_zero(realize, predicate, inner, ranges)
+    if not all(_clips_a_domain(conjunct, realize, ranges) for conjunct in predicate):
+        return False
+    used: set[Any] = set()
+    for value, item in zip(realize.iter_values, realize.block.iter_vars, strict=True):
+        form, domain, reach = linear(value, ranges), iterator_domain(item), 1
+        if domain is None or not set(form.terms) <= inner - used:
+            return False
+        used |= set(form.terms)
+        for atom in sorted(form.terms, key=lambda a: abs(form.terms[a])):
+            count = ranges.get(atom) if isinstance(atom, Var) else None
+            if not isinstance(count, int) or count < 1 or abs(form.terms[atom]) > reach:
+                return False
+            reach += abs(form.terms[atom]) * (count - 1)
+        low = bounds(form.expr(), ranges).lo
+        if low is None or low > 0 or low + reach - 1 < domain.hi:
+            return False
+    return True
 
 
 def iterator_domain(item: IterVar) -> Span | None:

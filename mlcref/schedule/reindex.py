@@ -249,11 +249,17 @@ def _plan_cache(
         raise refusal(func, f"{name}.P8", what, [(use.realize, "this block")], hint)
     shape, indices = _mapped(func, name, use, index_map)
     beside, after = _site(func, name, use, front=use.kind == "read")
-    cache = _cache(func, use, storage_scope.replace(".", "_"), storage_scope, shape)
+    suffix = storage_scope.replace(".", "_")
+    cache = _cache(func, use, suffix, storage_scope, shape)
     items = [replace(item, var=Var(item.var.name, item.var.type), iter_type="spatial") for item in use.items]
     copy = _copy_block(func, use, cache, cache.name, items, indices)
     nest = _some_iterations(func, name, use, copy, beside)
-    return _checked(func, name, ReindexFacts(use, cache, indices, nest, copy.token, beside, after))
+    # The map is one to one: iterations share its elements where they share those of a copy with the iterators as axes.
+    plain = _cache(func, use, suffix, storage_scope, [item.dom.extent for item in items])
+    like = _copy_block(func, use, plain, plain.name, items, variables_of(use))
+    similar = _some_iterations(func, name, use, like, beside)
+    _checked(func, name, ReindexFacts(use, plain, tuple(variables_of(use)), similar, like.token, beside, after))
+    return ReindexFacts(use, cache, indices, nest, copy.token, beside, after)
 
 
 def _mapped(func: PrimFunc, name: str, use: Use, index_map: Any) -> tuple[list[Expr], tuple[Expr, ...]]:

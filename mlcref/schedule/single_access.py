@@ -8,8 +8,8 @@ from typing import Any
 
 from mlcref.arith import affine, expr_key, proved
 from mlcref.ir import (
-    BlockRealize, Buffer, BufferLoad, BufferStore, Expr, IterVar, PrimFunc, Token, Var, any_node, constant, variables,
-    walk,
+    BlockRealize, Buffer, BufferLoad, BufferStore, Expr, IterVar, LetStmt, PrimFunc, Stmt, Token, Var, any_node,
+    children_of, constant, variables, walk,
 )  # fmt: skip
 from mlcref.schedule.dataflow import check_scope
 from mlcref.schedule.find import block_of, is_reduction
@@ -93,14 +93,23 @@ def _check_direction(func: PrimFunc, name: str, use: Use, accesses: Sequence[Buf
     if not is_reduction(use.realize) and (reduced or len(stores) < len(accesses)):
         what = f"block {block.name} reads what {use.buffer.name} held before"
         refuse(func, f"{name}.P4", what, marks, "before decompose_reduction")
-    plain = [n for n in (block.init, block.body) if n is not None]
-    if not all(isinstance(n, BufferStore) for n in plain):
-        refuse(func, f"{name}.P4", f"block {block.name} is more than one store to {use.buffer.name}", marks)
+    if not all(_stores(n, use.buffer) for n in (block.init, block.body) if n is not None):
+        refuse(func, f"{name}.P4", f"block {block.name} is more than stores, one of them to {use.buffer.name}", marks)
     spatial = [i.var for i in block.iter_vars if i.iter_type == "spatial" and constant(i.dom.extent) != 1]
     shown = affine(use.indices, iterator_ranges(use.items), told_apart=spatial)
     if any(i.iter_type != "spatial" for i in use.items) or not set(spatial) <= set(variables_of(use)) or shown is None:
         what = f"instances of block {block.name} are not known to write elements of their own"
         refuse(func, f"{name}.P4", what, marks)
+
+
+def _stores(stmt: Stmt, buffer: Buffer) -> bool:
+    """Is the statement a sequence of stores under lets, so that it always stores its element of the buffer?"""
+    while isinstance(stmt, LetStmt):
+        stmt = stmt.body
+    parts = children_of(stmt)
+    return all(isinstance(part, BufferStore) for part in parts) and buffer in [
+        part.buffer for part in parts if isinstance(part, BufferStore)
+    ]
 
 
 def variables_of(use: Use) -> list[Var]:

@@ -10,10 +10,13 @@ from itertools import combinations
 
 from mlcref.arith import Linear, Span, linear
 from mlcref.ir import (
+    Block,
     BlockRealize,
     Buffer,
     BufferLoad,
+    BufferRegion,
     BufferStore,
+    Const,
     For,
     LetStmt,
     PrimFunc,
@@ -23,10 +26,11 @@ from mlcref.ir import (
     any_node,
     buffers_used,
     variables,
+    walk,
 )
 from mlcref.ir.index import stmt_children
 from mlcref.schedule.find import loops_above
-from mlcref.schedule.nest import Ranges, Spans, contains, executed, iterator_ranges
+from mlcref.schedule.nest import Ranges, Spans, contains, executed, iterator_domain, iterator_ranges
 
 Box = list[Span]
 
@@ -170,3 +174,32 @@ def _compose(span: Span, values: Mapping[Var, Span | None], used: set[Var]) -> t
         return None
     first, last = (taken.lo, taken.hi) if factor > 0 else (taken.hi, taken.lo)
     return (Span(taken.base.scale(factor) + rest, factor * first + span.lo, factor * last + span.hi),)
+
+
+def may_not_run(writer: BlockRealize) -> bool:
+    """Has a block of it an iterator with a symbolic, perhaps empty domain that is no part of what is written?"""
+    for block in (node for node in walk(writer) if isinstance(node, Block)):
+        used = {var for region in block.writes for dimension in region.region for var in variables(dimension.min)}
+        if any(not isinstance(item.dom.extent, Const) and item.var not in used for item in block.iter_vars):
+            return True
+    return False
+
+
+def ends_inside(writer: BlockRealize, region: BufferRegion, d: int, span: Span | None) -> bool:
+    """Does the span end where the writer's domain ends? It may stick out of the domain; the copy is cut at the buffer's
+    end, so the two must be one."""
+    form, extent = linear(region.region[d].min, {}), region.buffer.shape[d]
+    if span is None or form.variables().isdisjoint(item.var for item in writer.block.iter_vars):
+        return True
+    for item in writer.block.iter_vars:
+        factor = form.terms.get(item.var)
+        domain = iterator_domain(item)
+        if factor is not None and domain is not None:
+            width = linear(region.region[d].extent, {}).number()
+            whole = linear(extent, {}).number()
+            if width is None or whole is None:
+                return False
+            ends = form.constant, factor * domain.hi + form.constant
+            first, last = min(ends), max(ends) + width - 1
+            return (first, last) == (0, whole - 1) or (not span.base.terms and first <= span.lo and span.hi <= last)
+    return False

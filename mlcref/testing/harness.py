@@ -221,8 +221,9 @@ def _apply(
         example.outcome, example.what = WRONG, f"build: {_told(error)}"
         return
     example.outcome, example.what = judged(func, new, options)
-    if example.outcome == RIGHT and example.declared:
-        _check_declared(func, new, example)
+    undeclared = _undeclared(func, new) if example.outcome == RIGHT and example.declared else ""
+    if undeclared:
+        example.outcome, example.what = WRONG, undeclared
 
 
 def judged(before: PrimFunc, after: PrimFunc, options: dict[str, Any]) -> tuple[str, str]:
@@ -277,13 +278,12 @@ def _handles_in(value: Any) -> Iterator[Handle]:
             yield from _handles_in(item)
 
 
-def _check_declared(before: PrimFunc, after: PrimFunc, example: Example) -> None:
-    """What blocks declare stays true."""
+def _undeclared(before: PrimFunc, after: PrimFunc) -> str:
+    """What blocks declare and was true is true no more: the findings, "" without any."""
     verdict = verify(after, rules=FINDINGS, trials=1, max_statements=_MOST_STATEMENTS)
-    if verdict.findings:
-        honest = verify(before, rules=FINDINGS, trials=1, max_statements=_MOST_STATEMENTS)
-        if not honest.findings:
-            example.outcome, example.what = WRONG, str(verdict)
+    if not verdict.findings:
+        return ""
+    return "" if verify(before, rules=FINDINGS, trials=1, max_statements=_MOST_STATEMENTS).findings else str(verdict)
 
 
 def handles_of(func: PrimFunc) -> set[Handle]:
@@ -305,7 +305,8 @@ def _force(
         wellformed(new)
     except _FAILURES:  # the facts do not fit together: what was refused could not have been built anyway
         return None
-    return judged(func, new, options)[0]
+    outcome = judged(func, new, options)[0]
+    return WRONG if outcome == RIGHT and _undeclared(func, new) else outcome
 
 
 # ---- passes

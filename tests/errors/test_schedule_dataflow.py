@@ -189,6 +189,26 @@ def read_early(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32"), D: T.
 
 
 @T.prim_func
+def prefix_sums(A: T.Buffer((2,), "int32"), C: T.Buffer((2,), "int32")):
+    S = T.alloc_buffer((2,), "int32")
+    B = T.alloc_buffer((2,), "int32")
+    for r in range(2):
+        for i in range(2):
+            with T.block("S"):
+                vi, _vr = T.axis.remap("SR", [i, r])
+                with T.init():
+                    S[vi] = 0
+                S[vi] = S[vi] + A[vi]
+        for i in range(2):
+            with T.block("B"):
+                vi = T.axis.spatial(2, i)
+                B[vi] = S[vi] * 2
+        with T.block("C"):
+            vi = T.axis.spatial(2, r)
+            C[vi] = B[vi] + 1
+
+
+@T.prim_func
 def partial(A: T.Buffer((8,), "float32"), C: T.Buffer((12,), "float32"), D: T.Buffer((12,), "float32")):
     for i in range(8):
         with T.block("C"):
@@ -378,7 +398,6 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("cache_read.P3", with_plain_store, lambda s: s.cache_read(s.get_block("B"), 0, "local")),
     ("cache_read.P4", chain, lambda s: s.cache_read(s.get_block("C"), "B", "local", [s.get_block("B")])),
     ("cache_read.P5", matmul_relu, updated(lambda s: s.cache_read(s.get_block("D"), "C", "local"))),
-    ("cache_read.P5", read_early, lambda s: s.cache_read(s.get_block("D"), "C", "local")),
     ("cache_read.P6", looked_up, lambda s: s.cache_read(s.get_block("C"), "B", "local")),
     ("cache_write.P1", chain, lambda s: s.cache_write(s.get_block("C"), "D", "local")),
     ("cache_write.P2", chain, lambda s: s.cache_write(s.get_block("C"), 0, "")),
@@ -404,6 +423,7 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("reverse_compute_inline.P4", transposed_tiles, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P5", read_early, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P6", scatter, lambda s: s.reverse_compute_inline("C")),
+    ("reverse_compute_inline.P7", prefix_sums, lambda s: s.reverse_compute_inline("C")),
     ("decompose_reduction.P1", chain, decompose("C", 0)),
     ("decompose_reduction.P2", matmul_relu, lambda s: s.decompose_reduction("C", s.get_loops("D")[0])),
     ("decompose_reduction.P3", matmul_relu, lambda s: (s.reorder(*s.get_loops("C")[::-1]), decompose("C", 1)(s))),
