@@ -12,7 +12,8 @@ from mlcref.interp.pygen_scalar import Scalars
 from mlcref.interp.pygen_static import Axis, Interval, Known, Linear, grows_from, holds, injective
 from mlcref.ir.expr import LE, LT, Const, Expr, Var
 from mlcref.ir.index import stmt_children
-from mlcref.ir.stmt import Block, BlockRealize, Break, Continue, For, Stmt, While
+from mlcref.ir.stmt import Block, BlockRealize, Break, BufferStore, Continue, For, Stmt, While
+from mlcref.ir.visit import variables
 
 
 @dataclass
@@ -106,6 +107,15 @@ class Blocks(Scalars):
                 known.forms[it.var] = form
                 known.note(form, (low, high - 1))
         return known
+
+    def one_place(self, block: Block, bound: Bound, form: Linear) -> bool:
+        """Does the init of a block store to one element, ``form``, in all of an epoch? Else an update may come to
+        elements that no init has written."""
+        spatial = {it.var for it in block.iter_vars if it.iter_type != "reduce"}
+        if isinstance(block.init, BufferStore) and all(variables(i) <= spatial for i in block.init.indices):
+            return True
+        forms = [bound.forms[i] for i in bound.reduced]
+        return all(other is not None and form.variables().isdisjoint(other.variables()) for other in forms)
 
     def track_epochs(self, block: Block, bound: Bound, starts: str) -> None:
         """Rules block.init and block.repeat, when the program runs."""

@@ -262,6 +262,11 @@ class Statements(Views):
                 if bound is None or (realize.block.init is not None and not self.proven_order(bound, ())):
                     return False
                 stack.enter_context(self.knowing(self.with_forms(realize.block, bound)))
+                first = realize.block.init
+                if isinstance(first, BufferStore):
+                    place = self.flat(self.view(first.buffer), first.indices)
+                    if place is None or not self.one_place(realize.block, bound, place):
+                        return False
                 starts = [(form, bound.domains[i][0]) for i in bound.reduced if (form := bound.forms[i]) is not None]
             view = self.view(store.buffer)
             memory, target = view.memory, self.flat(view, store.indices)
@@ -385,7 +390,8 @@ class Statements(Views):
             if isinstance(block.init, BufferStore) and isinstance(block.body, BufferStore) and proven:
                 view = self.view(block.init.buffer)
                 form = self.flat(view, block.init.indices)
-                self.initialised = None if form is None else (view.memory, form)
+                same_place = form is not None and self.one_place(block, bound, form)
+                self.initialised = (view.memory, form) if form is not None and same_place else None
             self.stmt(block.body)
             self.initialised = None
             self.instances.pop()

@@ -262,7 +262,9 @@ class Nests(Arrays):
         memory.arrays = memory.written = True
         if nest.init is not None:
             self.initialise(nest, nest.init, memory, target)
-            self.initialised = (memory, target)
+            if nest.realize is not None and nest.bound is not None:
+                one = self.one_place(nest.realize.block, nest.bound, target)
+                self.initialised = (memory, target) if one else None
         self.put_all(nest.store, memory, target)
         self.initialised = None
 

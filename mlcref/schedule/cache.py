@@ -379,7 +379,8 @@ def _check_others(
     func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, site: tuple[Stmt, bool],
     consumers: Sequence[BlockRealize],
 ) -> None:  # fmt: skip
-    """What others write of the buffer is something else, or not written between the block and its copy (P5)."""
+    """What others write of the buffer is something else, or not written between the block and its copy, with consumers
+    that read the new buffer never (P5)."""
     order, (beside, after) = index(func).order, site
     around = {loop.loop_var for loop in loops_above(func, beside)}
     copied = order[realize] if after else min(order[b] for b in blocks_below(beside))
@@ -387,9 +388,8 @@ def _check_others(
         if other is realize:
             continue
         between = shared_loops(func, realize, other) - around or order[realize] < order[other] < copied
-        if other in consumers or (
-            between and not disjoint(_box(func, realize, buffer), _box(func, other, buffer))
-        ):
+        apart = disjoint(_box(func, realize, buffer), _box(func, other, buffer))
+        if other in consumers or ((between or consumers) and not apart):
             what = f"blocks {realize.block.name} and {other.block.name} both write {buffer.name}"
             refuse(func, "cache_write.P5", what, [(realize, "writes it"), (other, "writes it too")])
 

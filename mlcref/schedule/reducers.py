@@ -17,8 +17,8 @@ from mlcref.errors import MlcrefError
 from mlcref.interp import interpret
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, Add, And, Attrs, BlockRealize, Buffer, BufferLoad, BufferStore, Expr, For, LetStmt, Max, Min,
-    Mul, Or, PrimFunc, Select, Stmt, Var, as_expr, binary, blocks_in, cast, children_of, const, loads, make_block, seq,
-    structural_equal, substitute,
+    Mul, Or, PrimFunc, Select, Stmt, Sub, Var, as_expr, binary, blocks_in, cast, children_of, const, loads, make_block,
+    seq, structural_equal, substitute,
 )  # fmt: skip
 from mlcref.ir.base import FIELDS, Role
 
@@ -235,12 +235,19 @@ def order_free(body: Stmt) -> bool:
         outputs = tuple([store.buffer for store in stores])
         if len(set(outputs)) != len(stores) or any(not _equal(s.indices, stores[0].indices) for s in stores):
             return False
-        values = [substitute(store.value, lets) for store in stores]
+        values = [_as_sum(store, substitute(store.value, lets)) for store in stores]
         together = not any(_reads(store.value, outputs) for store in stores)
         parts, _ = _recognised(outputs, stores[0].indices, values, together)
     except NoReduction:
         return False
     return all(part.reducer.commutative for part in parts)
+
+
+def _as_sum(store: BufferStore, value: Expr) -> Expr:
+    """What takes operands off its output, as what adds them: their order matters as little."""
+    if isinstance(value, Sub) and isinstance(value.a, BufferLoad) and value.a.buffer is store.buffer:
+        return Add(value.a, value.b)
+    return value
 
 
 def _stores(stmt: Stmt, where: str) -> list[BufferStore]:

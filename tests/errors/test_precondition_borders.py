@@ -234,6 +234,26 @@ def horner_by_columns(A: T.Buffer((3, 2, 3), "int32"), C: T.Buffer((3,), "int32"
 
 
 @T.prim_func
+def taken_off(A: T.Buffer((3, 2, 3), "int32"), C: T.Buffer((3,), "int32")):
+    for i, k0, k1 in T.grid(3, 2, 3):
+        with T.block("C"):
+            vi, vk0, vk1 = T.axis.remap("SRR", [i, k0, k1])
+            with T.init():
+                C[vi] = 7
+            C[vi] = C[vi] - A[vi, vk0, vk1]
+
+
+@T.prim_func
+def alternating(A: T.Buffer((3, 2, 3), "int32"), C: T.Buffer((3,), "int32")):
+    for i, k0, k1 in T.grid(3, 2, 3):
+        with T.block("C"):
+            vi, vk0, vk1 = T.axis.remap("SRR", [i, k0, k1])
+            with T.init():
+                C[vi] = 7
+            C[vi] = A[vi, vk0, vk1] - C[vi]
+
+
+@T.prim_func
 def rows_after_each_other(
     A: T.Buffer((5, 4), "int32"), B: T.Buffer((5, 4), "int32"), C: T.Buffer((5, 4), "int32")
 ):
@@ -331,6 +351,22 @@ def scaled_afterwards(A: T.Buffer((6,), "int32"), C: T.Buffer((6,), "int32")):
 
 
 @T.prim_func
+def scaled_and_read(A: T.Buffer((6,), "int32"), C: T.Buffer((6,), "int32"), E: T.Buffer((6,), "int32")):
+    for i in range(6):
+        with T.block("C"):
+            vi = T.axis.spatial(6, i)
+            C[vi] = A[vi] * 2
+    for i in range(6):
+        with T.block("D"):
+            vi = T.axis.spatial(6, i)
+            C[vi] = C[vi] + 1
+    for i in range(6):
+        with T.block("E"):
+            vi = T.axis.spatial(6, i)
+            E[vi] = C[vi]
+
+
+@T.prim_func
 def replaced_at_once(A: T.Buffer((6,), "int32"), C: T.Buffer((6,), "int32")):
     for i in range(6):
         with T.block("C"):
@@ -404,12 +440,14 @@ ACCEPTED: list[tuple[Any, Act]] = [
     (horner, at("B", "C")),
     (rows_after_each_other, swapped("B")),
     (diagonals_after_each_other, lambda sch: sch.reorder(*sch.get_loops("B"))),
+    (taken_off, swapped("C")),
     (one_row, fused),
     (two_outputs, copied()),
     (parallel_tiles, copied("global")),
     (replaced_later, read_from("B")),
     (in_place_reversed, read_from("B")),
     (scaled_afterwards, written_to("local")),
+    (scaled_and_read, written_to("local")),
 ]
 REFUSED: list[tuple[str, Any, Act]] = [
     ("compute_at.P6", in_place_reversed, at("B", "C")),
@@ -426,10 +464,12 @@ REFUSED: list[tuple[str, Any, Act]] = [
     ("compute_inline.P4", start_too_late, inline("B")),
     ("compute_at.P7", horner_by_columns, at("B", "C")),
     ("reorder.P6", diagonals_after_each_other, swapped("B")),
+    ("reorder.P8", alternating, swapped("C")),
     ("transform_block_layout.P5", two_rows, fused),
     ("reindex_cache_write.P4", sometimes_stored, copied()),
     ("cache_read.P5", in_place_neighbours, read_from("B")),
     ("cache_write.P5", scaled_afterwards, written_to("local", "D")),
+    ("cache_write.P5", scaled_and_read, written_to("local", "E")),
     ("cache_write.P5", replaced_at_once, written_to("local")),
     ("cache_write.P5", replaced_before_it_is_read, written_to("local")),
 ]
