@@ -17,6 +17,7 @@ from mlcref.schedule.dependence import carried_conflict, is_private
 from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
 from mlcref.schedule.draws import wild
 from mlcref.schedule.loop import draw_loop
+from mlcref.schedule.reducers import order_free
 from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
@@ -107,8 +108,8 @@ def plan_unroll(func: PrimFunc, loop: Var) -> KindFacts:
 def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
     """Bind a loop to a thread axis: blockIdx, threadIdx (.x .y .z) or vthread.
 
-    A reduce iterator may be fed by threadIdx, in a block that has its init (the threads then reduce together), and by
-    vthread, whose iterations run in order.
+    A reduce iterator may be fed by threadIdx, in a block that has its init and reduces in any order (the threads then
+    reduce together), and by vthread, whose iterations run in order.
 
     >>> from mlcref.schedule.examples import Schedule, doubled, shown
     >>> sch = Schedule(doubled)
@@ -212,8 +213,8 @@ def _check_iterators(
         if item.iter_type not in ("spatial", "reduce"):
             what = f"{item.var.name} of block {realize.block.name} is an {item.iter_type} iterator"
             refuse(func, f"{name}.P2", what, [(loop, f"to be {kind}"), (realize, "ordered")])
-        # Threads reduce together from an init on; an update without one would be a plain read, add and write.
-        together = reduce_allowed and realize.block.init is not None
+        # Threads reduce together from an init on, in any order; an update without one would be a plain read and write.
+        together = reduce_allowed and realize.block.init is not None and order_free(realize.block.body)
         if loop.loop_var in variables(value) and item.iter_type == "reduce" and not together:
             what = f"loop {loop.loop_var.name} feeds the reduce iterator {item.var.name} of block {realize.block.name}"
             refuse(func, f"{name}.P3", what, [(loop, f"to be {kind}"), (item, f"{item.var.name} is reduced")],

@@ -17,7 +17,7 @@ from mlcref.ir import (
 from mlcref.schedule.dataflow import CONCURRENT, any_concurrent, check_scope
 from mlcref.schedule.find import block_of, blocks_below, loops_above
 from mlcref.schedule.nest import covers_domains, iterator_ranges, starts_at_zero
-from mlcref.schedule.reducers import NoReduction, reduction_of
+from mlcref.schedule.reducers import NoReduction, as_sum, reduction_of
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 from mlcref.schedule.thread_scopes import scope_conflict
 
@@ -218,7 +218,9 @@ def _check_values(func: PrimFunc, realize: BlockRealize, longer: set[Var]) -> No
     if reduced:
         hint = "only sums of products are padded with zeros"
         try:
-            found = reduction_of(block.init if block.init is not None else block.body, block.body)
+            body = block.body  # what is taken off is 0 as well
+            body = replace(body, value=as_sum(body, body.value)) if isinstance(body, BufferStore) else body
+            found = reduction_of(block.init if block.init is not None else body, body)
         except NoReduction as reason:
             refuse(func, "pad_einsum.P5", f"block {block.name}: {reason}", marks, hint)
             return

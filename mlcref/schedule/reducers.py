@@ -235,7 +235,7 @@ def order_free(body: Stmt) -> bool:
         outputs = tuple([store.buffer for store in stores])
         if len(set(outputs)) != len(stores) or any(not _equal(s.indices, stores[0].indices) for s in stores):
             return False
-        values = [_as_sum(store, substitute(store.value, lets)) for store in stores]
+        values = [as_sum(store, substitute(store.value, lets)) for store in stores]
         together = not any(_reads(store.value, outputs) for store in stores)
         parts, _ = _recognised(outputs, stores[0].indices, values, together)
     except NoReduction:
@@ -243,7 +243,7 @@ def order_free(body: Stmt) -> bool:
     return all(part.reducer.commutative for part in parts)
 
 
-def _as_sum(store: BufferStore, value: Expr) -> Expr:
+def as_sum(store: BufferStore, value: Expr) -> Expr:
     """What takes operands off its output, as what adds them: their order matters as little."""
     if isinstance(value, Sub) and isinstance(value.a, BufferLoad) and value.a.buffer is store.buffer:
         return Add(value.a, value.b)

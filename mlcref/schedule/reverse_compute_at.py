@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlcref.arith import Span, expr_key
-from mlcref.ir import BlockRealize, BufferRegion, Const, For, IterVar, PrimFunc, Token, Var, index, variables
+from mlcref.ir import BlockRealize, BufferRegion, Const, For, IterVar, PrimFunc, Token, Var, variables
+from mlcref.ir import index as index_of
 from mlcref.schedule.compute_at import (
     COMMON,
     MoveFacts,
@@ -26,6 +27,7 @@ from mlcref.schedule.dataflow import (
     shared_loops,
     uses_of,
 )
+from mlcref.schedule.dependence import reads_first
 from mlcref.schedule.draws import draw_move
 from mlcref.schedule.find import blocks_below, child_blocks, loops_above
 from mlcref.schedule.nest import (
@@ -83,8 +85,9 @@ def plan_reverse_compute_at(
     realize, target, scope = meet(func, name, block, loop)
     outputs = check_movable(func, f"{name}.P3", realize, scope, several=True)
     inside = _producers_below(func, realize, target, scope)
-    for output in outputs:
-        _check_users_later(func, realize, target, scope, output)
+    if index_of(func).order[realize] < index_of(func).order[target]:
+        what = f"block {realize.block.name} comes before loop {loop.name}"
+        refuse(func, f"{name}.P6", what, [(realize, "to be moved"), (target, "under this loop")])
     keep = regenerated(func, name, realize, target)
     shared = shared_loops(func, realize, target)
     enumerating, _ = split_predicate(func, realize)
@@ -103,7 +106,10 @@ def plan_reverse_compute_at(
     run = spatial_part(realize, want)
     moved = nest(realize, run, ranges_at(func, target), keep, units=preserve_unit_loops, exact=True)
     facts = MoveFacts(realize, target, moved, place)
-    check_races(func, f"{name}.P9", build_move(func, facts)[0], [(realize, "to be moved"), (target, "under this loop")])
+    new = build_move(func, facts)[0]
+    for output in outputs:
+        _check_users(func, realize, target, scope, output, new)
+    check_races(func, f"{name}.P9", new, [(realize, "to be moved"), (target, "under this loop")])
     return facts
 
 
@@ -112,7 +118,7 @@ def _producers_below(
 ) -> list[tuple[BufferRegion, BlockRealize]]:
     """The producers under the loop, finished in each iteration; the others come before the loop (P4, P5)."""
     rule, name = "reverse_compute_at.P4", realize.block.name
-    below, order = set(blocks_below(target)), index(func).order
+    below, order = set(blocks_below(target)), index_of(func).order
     found = input_writers(func, rule, realize, scope)
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
     for _, producer in found:
@@ -134,17 +140,17 @@ def _producers_below(
     return inside
 
 
-def _check_users_later(
-    func: PrimFunc, realize: BlockRealize, target: For, scope: BlockRealize, output: BufferRegion
+def _check_users(
+    func: PrimFunc, realize: BlockRealize, target: For, scope: BlockRealize, output: BufferRegion, new: PrimFunc
 ) -> None:
-    """No block between the new place and the old one uses the output (P6)."""
-    order = index(func).order
+    """What uses the output before the old place of the block still does so before ``new`` writes it (P6)."""
+    order = index_of(func).order
     marks: list[tuple[Any, str]] = [(realize, "to be moved"), (target, "under this loop")]
-    if order[realize] < order[target]:
-        what = f"block {realize.block.name} comes before loop {target.loop_var.name}"
-        refuse(func, "reverse_compute_at.P6", what, marks)
     for user, _ in uses_of(child_blocks(scope), output.buffer):
-        if order[user] < order[realize]:
+        known = shared_loops(func, user, realize)
+        if order[user] < order[realize] and not reads_first(
+            new, user.block.token, realize.block.token, output.buffer, known
+        ):
             what = f"block {user.block.name} uses {output.buffer.name} before block {realize.block.name} writes it"
             refuse(func, "reverse_compute_at.P6", what, [*marks, (user, "uses it")])
 
@@ -264,7 +270,7 @@ REVERSE_COMPUTE_AT = register(
             **COMMON,
             "P4": "a producer is under the loop, the others are done before it",
             "P5": "each iteration finishes what the block's instances in it read, element by element",
-            "P6": "nothing uses the output before the block's old place",
+            "P6": "what uses the output before the block's old place does so before the new one, element by element",
             "P7": "together the iterations run the instances that run now, and none cuts a reduction",
         },
         plan_reverse_compute_at,

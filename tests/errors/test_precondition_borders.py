@@ -409,6 +409,10 @@ def swapped(block: str) -> Act:
     return lambda sch: sch.reorder(*sch.get_loops(block)[::-1])
 
 
+def back(block: str, target: str) -> Act:
+    return lambda sch: sch.reverse_compute_at(block, sch.get_loops(target)[0])
+
+
 def inline(block: str) -> Act:
     return lambda sch: sch.compute_inline(block)
 
@@ -429,6 +433,8 @@ ACCEPTED: list[tuple[Any, Act]] = [
     (in_place, at("B", "C")),
     (in_place, inline("B")),
     (in_place, inline_back("C")),
+    (in_place, back("C", "B")),
+    (replaced_later, back("C", "B")),
     (replaced_later, at("B", "C")),
     (replaced_later, inline("B")),
     (replaced_later, inline_back("C")),
@@ -441,6 +447,7 @@ ACCEPTED: list[tuple[Any, Act]] = [
     (rows_after_each_other, swapped("B")),
     (diagonals_after_each_other, lambda sch: sch.reorder(*sch.get_loops("B"))),
     (taken_off, swapped("C")),
+    (taken_off, lambda sch: sch.pad_einsum(sch.get_block("C"), [1, 2, 2])),
     (one_row, fused),
     (two_outputs, copied()),
     (parallel_tiles, copied("global")),
@@ -451,12 +458,12 @@ ACCEPTED: list[tuple[Any, Act]] = [
 ]
 REFUSED: list[tuple[str, Any, Act]] = [
     ("compute_at.P6", in_place_reversed, at("B", "C")),
+    ("reverse_compute_at.P6", replaced_between, back("C", "B")),
     ("compute_inline.P5", in_place_reversed, inline("B")),
     ("compute_inline.P5", in_place_neighbours, inline("B")),
     ("reverse_compute_inline.P5", in_place_neighbours, inline_back("C")),
     ("reverse_compute_inline.P5", in_place_twice, inline_back("C")),
     ("compute_at.P6", replaced_between, at("B", "C")),
-    ("compute_inline.P5", replaced_between, inline("B")),
     ("reverse_compute_inline.P5", replaced_between, inline_back("C")),
     ("compute_at.P6", replaced_in_the_loop, at("B", "C")),
     ("compute_inline.P5", replaced_in_the_loop, inline("B")),
@@ -468,7 +475,6 @@ REFUSED: list[tuple[str, Any, Act]] = [
     ("transform_block_layout.P5", two_rows, fused),
     ("reindex_cache_write.P4", sometimes_stored, copied()),
     ("cache_read.P5", in_place_neighbours, read_from("B")),
-    ("cache_write.P5", scaled_afterwards, written_to("local", "D")),
     ("cache_write.P5", scaled_and_read, written_to("local", "E")),
     ("cache_write.P5", replaced_at_once, written_to("local")),
     ("cache_write.P5", replaced_before_it_is_read, written_to("local")),

@@ -277,3 +277,11 @@ def test_a_symbolic_loop_needs_an_inferred_factor() -> None:
     (i,) = sch.get_loops("B")
     with pytest.raises(ScheduleError, match=r"extent is symbolic.*split\.P5"):
         sch.split(i, [2, 4])
+
+
+def test_threads_reduce_together_in_any_order() -> None:
+    sch = Schedule(alternating)
+    with pytest.raises(ScheduleError, match=r"loop j feeds the reduce iterator vj .*\n(.*\n)+ *\^+"):
+        sch.bind(sch.get_loops("B")[1], "threadIdx.x")
+    sch = Schedule(summed)
+    sch.bind(sch.get_loops("B")[1], "threadIdx.x")
