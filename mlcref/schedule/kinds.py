@@ -13,7 +13,7 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.schedule.dataflow import stores_the_same
-from mlcref.schedule.dependence import carried_conflict, is_private
+from mlcref.schedule.dependence import carried_conflict, is_private, separated
 from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
 from mlcref.schedule.draws import wild
 from mlcref.schedule.loop import draw_loop
@@ -230,7 +230,7 @@ def _check_instances(
     new = index(changed).loops[var]
     if all(is_private(changed, new, region.buffer) for region in realize.block.writes):
         return
-    if _tells_iterations_apart(func, loop, realize):
+    if _tells_iterations_apart(func, loop, realize) or _uses_apart(changed, new, realize):
         return
     if affine(values, domain, predicate=realize.predicate) is None:
         what = f"the bindings of block {realize.block.name} are no independent affine map of the loops"
@@ -238,6 +238,16 @@ def _check_instances(
     elif affine(values, domain, told_apart=(var,), predicate=realize.predicate) is None:
         what = f"several iterations of {var.name} write the same elements in block {realize.block.name}"
         refuse(func, rule, what, marks)
+
+
+def _uses_apart(func: PrimFunc, loop: For, realize: BlockRealize) -> bool:
+    """Do different iterations of ``loop`` use different elements of all that the block writes? That also holds for
+    blocks without iterators, whose regions name the loop."""
+    regions = [*realize.block.reads, *realize.block.writes]
+    return all(
+        separated(func, [loop], [(realize, other) for other in regions if other.buffer is region.buffer])
+        for region in realize.block.writes
+    )
 
 
 def _tells_iterations_apart(func: PrimFunc, loop: For, realize: BlockRealize) -> bool:
@@ -281,7 +291,7 @@ def draw_bind(pick: Pick, func: PrimFunc) -> dict[str, Any] | None:
 _CONCURRENT = (
     "blocks below have spatial and reduce iterators only",
     "the loop feeds no reduce iterator",
-    "different iterations are different instances of each block below, or write private memory",
+    "different iterations are different instances of each block below, or write elements or memory of their own",
     "no block below uses what another block writes in another iteration",
 )
 
