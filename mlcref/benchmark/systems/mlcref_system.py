@@ -1,0 +1,72 @@
+"""mlcref itself: the program as it is written, and as ``mlcref.autoschedule`` schedules it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mlcref.benchmark.operators import Case
+from mlcref.benchmark.systems.record import Prepared, System, returned
+from mlcref.driver import compile as compile_module
+from mlcref.ir import IRModule, Target, as_module
+from mlcref.relax.transform import BindParams
+from mlcref.runtime.compiler import why_no_compiler
+from mlcref.runtime.vm import VirtualMachine
+
+ENTRY = "main"
+
+
+def target_for(threads: int) -> Target:
+    """The CPU with that many threads."""
+    return Target(f"cython --num-cores={threads}")
+
+
+def autoscheduler() -> Callable[..., Any] | None:
+    """``mlcref.autoschedule``, or None in an installation that has none."""
+    found = getattr(importlib.import_module("mlcref"), "autoschedule", None)
+    found = getattr(found, "autoschedule", found)  # the package, where its function is not re-exported
+    return found if callable(found) else None
+
+
+def _no_autoscheduler() -> str | None:
+    return why_no_compiler() or (None if autoscheduler() else "this mlcref has no autoschedule")
+
+
+def program(case: Case) -> IRModule:
+    """The workload's module; the weights of a graph are bound."""
+    module = as_module(case.operator.program(case.workload))
+    if len(module.prim_funcs()) == len(module):
+        return module
+    first = len(case.inputs) - case.operator.weights
+    names = [param.name_hint for param in _graph(module).params][first:]
+    return BindParams(ENTRY, dict(zip(names, case.inputs[first:], strict=True)))(module)
+
+
+def _graph(module: IRModule) -> Any:
+    return module[ENTRY]
+
+
+def _prepared(case: Case, module: IRModule, threads: int) -> Prepared:
+    compiled = compile_module(module, target=target_for(threads))
+    if len(module.prim_funcs()) == len(module):
+        out = case.empty()
+        return Prepared(partial(compiled[ENTRY], *case.inputs, out), lambda _: out)
+    fed = case.inputs[: len(case.inputs) - case.operator.weights]
+    return Prepared(partial(VirtualMachine(compiled)[ENTRY], *fed), lambda value: returned(value.numpy()))
+
+
+def _unscheduled(case: Case, threads: int) -> Prepared:
+    return _prepared(case, program(case), threads)
+
+
+def _autoscheduled(case: Case, threads: int) -> Prepared:
+    schedule = autoscheduler()
+    assert schedule is not None
+    scheduled = schedule(program(case), target=target_for(threads))
+    return _prepared(case, getattr(scheduled, "mod", scheduled), threads)
+
+
+UNSCHEDULED = System("mlcref-unscheduled", "mlcref", ("mlcref",), _unscheduled, why_no_compiler)
+MLCREF = System("mlcref", "mlcref", ("mlcref",), _autoscheduled, _no_autoscheduler)
