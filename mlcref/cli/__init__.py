@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mlcref.cli import check, demo, explain, show
+from mlcref.cli import bench, check, demo, explain, show
 from mlcref.errors import MlcrefError
 
-COMMANDS = (check, show, explain, demo)
+COMMANDS = (check, show, explain, demo, bench)
 
 
 def parser() -> argparse.ArgumentParser:

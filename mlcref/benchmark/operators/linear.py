@@ -85,7 +85,7 @@ def _scores(w: Workload) -> tuple[te.Tensor, te.Tensor, te.Tensor]:
 
 
 def _transposed_product(q: Array, k: Array) -> Array:
-    return np.matmul(q, k.transpose(0, 2, 1))
+    return np.asarray(np.matmul(q, k.transpose(0, 2, 1)))
 
 
 QKT = Operator(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from mlcref.benchmark.operators import Case
@@ -32,11 +32,18 @@ def _loops(w: Workload) -> tuple[Callable[..., Any], tuple[int, ...]]:
     raise inexpressible("numba", "", f"has no loops for {w.operator} here")
 
 
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numba keeps what it compiles for each combination of types in the function that it returns."""
+    compiled: Callable[..., Any] = importlib.import_module("numba").njit(parallel=True)(function)
+    return compiled
+
+
 def _prepare(case: Case, threads: int) -> Prepared:
     numba = importlib.import_module("numba")
     function, numbers = _loops(case.workload)
     numba.set_num_threads(threads)
-    compiled, out = numba.njit(parallel=True)(function), case.empty()
+    compiled, out = _compiled(function), case.empty()
     compiled(*case.inputs, out, *numbers)
     out[...] = case.empty()
     return Prepared(partial(compiled, *case.inputs, out, *numbers), lambda _: out)

@@ -1,0 +1,104 @@
+"""Measures calls that take turns: other load on the machine hits all of them alike, and ratios within a round mean
+something even when the figures drift.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from random import Random
+from time import perf_counter, sleep
+from typing import Any
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure: ``rounds`` in which every call gets at least ``seconds``, ``rest`` seconds after each.
+
+    The rest lets threads that a library keeps spinning go to sleep before the next one is measured.
+    """
+
+    rounds: int = 15
+    seconds: float = 0.01
+    rest: float = 0.0
+
+    def for_threads(self, threads: int) -> Effort:
+        """With a rest where there are threads that could spin: OpenBLAS's do so for 25 ms."""
+        return Effort(self.rounds, self.seconds, self.rest if threads == 1 else max(self.rest, 0.03))
+
+
+def seconds_per_call(call: Call, number: int) -> float:
+    """Seconds per call over ``number`` calls in a row, after one that is not counted."""
+    call()
+    start = perf_counter()
+    for _ in repeat(None, number):
+        call()
+    return (perf_counter() - start) / number
+
+
+def interleaved(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
+    """Seconds per call of every call in every round; the order within a round is drawn anew each time.
+
+    >>> found = interleaved({"one": lambda: 1, "two": lambda: 2}, Effort(rounds=3, seconds=1e-5))
+    >>> {name: len(values) for name, values in found.items()}
+    {'one': 3, 'two': 3}
+    """
+    with _no_collection():
+        numbers = {name: max(1, int(effort.seconds / _once(call))) for name, call in calls.items()}
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        order, chance = list(calls), Random(0)
+        for _ in range(effort.rounds):
+            chance.shuffle(order)
+            for name in order:
+                taken[name].append(seconds_per_call(calls[name], numbers[name]))
+                if effort.rest:
+                    sleep(effort.rest)
+    return taken
+
+
+def _once(call: Call) -> float:
+    """Seconds of a call, roughly, once it is warm."""
+    number, taken = 1, seconds_per_call(call, 1)
+    while number * taken < 2e-4:
+        number *= 4
+        taken = seconds_per_call(call, number)
+    return max(taken, 1e-9)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile.
+
+    >>> quartiles([4, 1, 3, 2, 5])
+    (2.0, 3.0, 4.0)
+    """
+    if len(values) == 1:
+        return (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def ratio(values: Sequence[float], reference: Sequence[float]) -> float:
+    """How many times as fast as the reference: the median over the rounds of the ratio within a round.
+
+    >>> ratio([1.0, 2.0, 10.0], [2.0, 4.0, 10.0])
+    2.0
+    """
+    return statistics.median(theirs / mine for mine, theirs in zip(values, reference, strict=True))

@@ -1,0 +1,201 @@
+"""The process that measures: ``python -m mlcref.benchmark.worker FD``. Requests come as JSON lines on standard input,
+messages go as JSON lines to the file descriptor ``FD``; what libraries print disturbs nothing.
+
+A message with "step" says what begins, so that the parent knows whom to blame when nothing follows. One with "result"
+ends a request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from mlcref.benchmark import peaks
+from mlcref.benchmark.check import (
+    WrongResult, check_meaning, check_result, fingerprint, foreign, one_line, reduced,
+)  # fmt: skip
+from mlcref.benchmark.measure import Call, Effort, interleaved, quartiles, ratio
+from mlcref.benchmark.operators import Case, case_of
+from mlcref.benchmark.systems import SYSTEMS
+from mlcref.benchmark.workload import workload_of
+from mlcref.errors import MlcrefError, UnsupportedError
+from mlcref.runtime.compiler import why_no_compiler
+
+Row = dict[str, Any]
+Say = Callable[[Mapping[str, Any]], None]
+
+REFERENCES = ("numpy", "torch")
+PEAK = "peak"
+_SLOW_SECONDS = 0.5
+"""A call that takes longer is timed once."""
+
+
+def measure(request: Mapping[str, Any], say: Say) -> list[Row]:
+    """The rows of a workload, one for each system of the request."""
+    case, threads = case_of(workload_of(request["workload"])), int(request["threads"])
+    effort = Effort(**request["effort"]).for_threads(threads)
+    say({"step": "reference", "system": None})
+    w = case.workload
+    check_meaning(w.operator, w.dtype, w.layout)
+    contestants = _Contestants(case, threads, say)
+    for name in request["systems"]:
+        contestants.admit(name)
+    say({"step": "measure", "system": None})
+    contestants.race(effort)
+    return list(contestants.rows.values())
+
+
+class _Contestants:
+    """The systems that compute a workload correctly, and the rows of all."""
+
+    def __init__(self, case: Case, threads: int, say: Say) -> None:
+        self.case, self.threads, self.say = case, threads, say
+        self.want, self.before = case.reference(), fingerprint(case)
+        self.calls: dict[str, Call] = {}
+        self.samples: dict[str, list[float]] = {}
+        self.rows: dict[str, Row] = {}
+
+    def admit(self, name: str) -> None:
+        """Prepare a system and check its result; its row says why it does not take part."""
+        row = self.rows[name] = {"system": name, "status": "ok", "reason": ""}
+        self.say({"step": "prepare", "system": name})
+        reason = SYSTEMS[name].why_not()
+        if reason is not None:
+            row.update(status="unavailable", reason=one_line(reason))
+            return
+        try:
+            foreign(lambda: self._run_once(name, row))
+        except WrongResult as error:
+            row.update(status="wrong", reason=one_line(error.what))
+        except UnsupportedError as error:
+            row.update(status="unsupported", reason=one_line(error.what))
+        except MlcrefError as error:
+            row.update(status="failed", reason=one_line(error.what))
+
+    def _run_once(self, name: str, row: Row) -> None:
+        start = perf_counter()
+        prepared = SYSTEMS[name].prepare(self.case, self.threads)
+        row["prepare_seconds"] = perf_counter() - start
+        self.say({"step": "first call", "system": name})
+        check_result(prepared.result(prepared.call()), self.want, self.case.empty().dtype)
+        if fingerprint(self.case) != self.before:
+            raise WrongResult("the inputs are not what they were", rule="bench.inputs")
+        start = perf_counter()
+        prepared.call()
+        taken = perf_counter() - start
+        if taken > _SLOW_SECONDS:
+            self.samples[name] = [taken]
+        else:
+            self.calls[name] = prepared.call
+
+    def race(self, effort: Effort) -> None:
+        """Time them in turn, the machine's peak among them, and complete the rows."""
+        calls = dict(self.calls)
+        top = _peak(self.case, self.threads)
+        if top is not None:
+            calls[PEAK] = top.call
+        self.samples.update(foreign(lambda: interleaved(calls, effort)))
+        roof = top.flops / quartiles(self.samples.pop(PEAK))[1] if top is not None else None
+        for name, row in self.rows.items():
+            if name in self.samples:
+                row.update(self._figures(name, roof))
+
+    def _figures(self, name: str, roof: float | None) -> Row:
+        low, middle, high = quartiles(self.samples[name])
+        found: Row = {"lower": low, "median": middle, "upper": high, "samples": len(self.samples[name])}
+        found["flops_per_second"] = self.case.flops / middle
+        found["bytes_per_second"] = self.case.moved_bytes / middle
+        if roof is not None:
+            found["peak_flops_per_second"] = roof
+            found["share_of_peak"] = self.case.flops / middle / roof
+        for other in REFERENCES:
+            if other in self.samples:
+                found[f"times_{other}"] = self._ratio(name, other)
+        return found
+
+    def _ratio(self, name: str, other: str) -> float:
+        mine, theirs = self.samples[name], self.samples[other]
+        if len(mine) == len(theirs):
+            return ratio(mine, theirs)
+        return quartiles(theirs)[1] / quartiles(mine)[1]
+
+
+def _peak(case: Case, threads: int) -> peaks.Peak | None:
+    if why_no_compiler() is not None:
+        return None
+    return peaks.fma("float64" if case.workload.dtype == "float64" else "float32", threads)
+
+
+def memory(request: Mapping[str, Any], say: Say) -> Row:
+    """Peak resident memory of a process that runs one workload in one system, and before it did.
+
+    "Before" is after the system has run a tiny workload of the same operator: its libraries are loaded then.
+    """
+    workload, threads = workload_of(request["workload"]), int(request["threads"])
+    system = SYSTEMS[request["system"]]
+    say({"step": "memory", "system": system.name})
+    reason = system.why_not()
+    if reason is not None:
+        raise UnsupportedError(reason)
+    tiny = reduced(workload)
+    if tiny is not None:
+        prepared = system.prepare(case_of(tiny), threads)
+        prepared.call()
+    loaded = peak_memory()
+    prepared = system.prepare(case_of(workload), threads)
+    for _ in range(3):
+        prepared.call()
+    return {"peak_rss_bytes": peak_memory(), "loaded_rss_bytes": loaded}
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has had resident at most.
+
+    >>> peak_memory() > 1 << 20
+    True
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):  # no Linux; there the figure below may be that of the parent
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def machine_peaks(request: Mapping[str, Any], say: Say) -> Row:
+    """What the machine can do at most with so many threads; empty where no kernel can be built."""
+    say({"step": "peaks", "system": None})
+    return {} if why_no_compiler() is not None else dict(peaks.measured(int(request["threads"])))
+
+
+REQUESTS: dict[str, Callable[[Mapping[str, Any], Say], Any]] = {
+    "measure": measure, "memory": memory, "peaks": machine_peaks,
+}  # fmt: skip
+
+
+def main(descriptor: int) -> None:
+    """Answer requests until the input ends."""
+    with os.fdopen(descriptor, "w", encoding="utf-8") as channel:
+
+        def say(message: Mapping[str, Any]) -> None:
+            channel.write(json.dumps(message) + "\n")
+            channel.flush()
+
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                answer = partial(REQUESTS[request["kind"]], request, say)
+                say({"result": foreign(answer)})
+            except MlcrefError as error:
+                say({"error": one_line(error.what)})
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
