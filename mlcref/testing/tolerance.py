@@ -193,7 +193,7 @@ def _quotient(value: float, a: float, b: float, dtype: str) -> Spread:
 def _extremum(value: float, a: float, b: float, dtype: str) -> Spread:
     p, q = _spread(a), _spread(b)
     error = max(error_of(_collapsed(a, dtype)), error_of(_collapsed(b, dtype)))
-    return Spread(value, max(p.magnitude, q.magnitude), error, 0, min(p.quantum, q.quantum))
+    return Spread(value, abs(value), error, 0, min(p.quantum, q.quantum))  # not the magnitude of what lost
 
 
 def _narrowed(plain: Operation, source: str, target: str, value: float) -> Spread:

@@ -71,7 +71,8 @@ def test_the_bound_is_about_that_of_the_oracle(operator: str) -> None:
     for place in np.ndindex(want.value.shape):
         value = cells[slot.positions[place]]
         assert abs(float(value) - want.value[place]) <= error[place]
-        assert 0.1 * error[place] <= tolerance_of(value, "float32") <= 10 * error[place]
+        allowed = tolerance_of(value, "float32")
+        assert error[place] < 1e-40 if allowed == 0 else 0.1 * error[place] <= allowed <= 10 * error[place]
 
 
 def test_a_product_left_out_is_found() -> None:
@@ -95,8 +96,8 @@ def test_a_result_that_was_not_written_is_found() -> None:
 def test_sums_that_may_round_have_a_bound_and_exact_ones_none() -> None:
     tenths = Approximate.exact(np.full((1, 100), 0.1, np.float32), "float32").sum(1)
     assert 0 < tenths.error[0] < 1e-4
-    assert Approximate.exact(np.ones((1, 2**24)), "float32").sum(1).error[0] == 0
-    assert Approximate.exact(np.ones((1, 2**24 + 1)), "float32").sum(1).error[0] > 0
+    assert Approximate.exact(np.ones((1, 2**8)), "bfloat16").sum(1).error[0] == 0
+    assert Approximate.exact(np.ones((1, 2**8 + 1)), "bfloat16").sum(1).error[0] > 0
 
 
 # Measuring.
@@ -188,6 +189,12 @@ def test_a_system_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch)
     assert rows[0]["status"] == "unavailable"
     assert "not installed" in rows[0]["reason"]
     assert absent.version == ""
+
+
+def test_the_program_as_it_is_written_is_a_system() -> None:
+    rows, _ = said({"workload": SOFTMAX, "systems": ["mlcref-unscheduled"]})
+    assert (rows[0]["status"], rows[0]["samples"]) == ("ok", 2)
+    assert rows[0]["peak_flops_per_second"] > 0
 
 
 # Processes that die, runs that are interrupted.
@@ -285,13 +292,13 @@ def test_threads_are_counted_from_one() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results, html = tmp_path / "r.jsonl", tmp_path / "r.html"
     command = ["bench", "--suite", "tiny", "--only", "softmax*", "--threads", "1", "--rounds", "2", "--no-peaks"]
-    systems = ["--systems", "numpy,mlcref-unscheduled,mlcref"]
+    systems = ["--systems", "numpy,mlcref"]
     files = ["--results", str(results), "--html", str(html), "--json"]
     assert main([*command, *systems, *files]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = {row["system"]: row for row in found["rows"]}
     assert found["complete"]
-    assert rows["numpy"]["status"] == rows["mlcref-unscheduled"]["status"] == "ok"
+    assert rows["numpy"]["status"] == "ok"
     assert rows["numpy"]["peak_rss_bytes"] >= rows["numpy"]["loaded_rss_bytes"] > 0
     assert rows["mlcref"]["status"] in ("ok", "unavailable")
     text = json.dumps(found) + html.read_text()

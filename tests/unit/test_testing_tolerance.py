@@ -94,3 +94,9 @@ def test_conversions() -> None:
     assert tolerance_of(ARITHMETIC.converter("int32", "float32")(2**24 + 1), "float32") > 0
     assert tolerance_of(ARITHMETIC.binary(Max, "float32", False)(third, 0.0), "float32") > 0
     assert tolerance_of(ARITHMETIC.binary(Sub, "float32", False)(5.0, 3.0), "float32") == 0
+
+
+def test_a_maximum_is_as_large_as_what_won() -> None:
+    """A maximum starts at -3.4e38: what is subtracted from it must not be granted errors of that size."""
+    largest = ARITHMETIC.binary(Max, "float32", False)(-3.4028234663852886e38, 2.5)
+    assert tolerance_of(ARITHMETIC.binary(Sub, "float32", False)(0.1, largest), "float32") < 1e-6
