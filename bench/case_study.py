@@ -12,12 +12,13 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from ctypes import CDLL, c_void_p, cast
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from time import perf_counter
 
 import numpy as np
 
+from mlcref.benchmark.measure import Effort, interleaved
 from mlcref.driver import compile
 from mlcref.ir import IRModule
 from mlcref.runtime import BufferParam, Launcher, find_compiler
@@ -138,20 +139,9 @@ def medians(
     functions: Mapping[str, Callable[..., None]], args: tuple[np.ndarray, ...], runs: int = RUNS
 ) -> dict[str, float]:
     """Seconds per call of each function: the median of ``runs`` interleaved measurements."""
-    numbers = {name: max(1, int(SECONDS_PER_RUN / seconds(f, args, 3))) for name, f in functions.items()}
-    taken: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(runs):
-        for name, function in functions.items():
-            taken[name].append(seconds(function, args, numbers[name]))
+    calls = {name: partial(function, *args) for name, function in functions.items()}
+    taken = interleaved(calls, Effort(runs, SECONDS_PER_RUN))
     return {name: statistics.median(values) for name, values in taken.items()}
-
-
-def seconds(function: Callable[..., None], args: tuple[np.ndarray, ...], number: int) -> float:
-    """Seconds per call over ``number`` calls in a row."""
-    start = perf_counter()
-    for _ in range(number):
-        function(*args)
-    return (perf_counter() - start) / number
 
 
 def main() -> int:

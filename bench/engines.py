@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcref.benchmark.measure import Effort, interleaved
 from mlcref.interp import interpret
 from mlcref.interp.pygen import execute_generated
 from mlcref.ir import PrimFunc
@@ -105,12 +106,7 @@ def softmax_by_hand(a: Array, b: Array) -> None:
 
 def medians(forms: Mapping[str, Callable[[], object]], runs: int = RUNS) -> dict[str, float]:
     """Median seconds of each form, the forms in turn."""
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(runs):
-        for name, form in forms.items():
-            start = perf_counter()
-            form()
-            times[name].append(perf_counter() - start)
+    times = interleaved(forms, Effort(runs, seconds=0.0))
     return {name: statistics.median(found) for name, found in times.items()}
 
 

@@ -136,7 +136,8 @@ def _peak(case: Case, threads: int) -> peaks.Peak | None:
 def memory(request: Mapping[str, Any], say: Say) -> Row:
     """Peak resident memory of a process that runs one workload in one system, and before it did.
 
-    "Before" is after the system has run a tiny workload of the same operator: its libraries are loaded then.
+    "Before" is after the system has run a tiny workload of the same operator: its libraries are loaded then. A slow
+    system does not.
     """
     workload, threads = workload_of(request["workload"]), int(request["threads"])
     system = SYSTEMS[request["system"]]
@@ -145,7 +146,7 @@ def memory(request: Mapping[str, Any], say: Say) -> Row:
     if reason is not None:
         raise UnsupportedError(reason)
     tiny = reduced(workload)
-    if tiny is not None:
+    if tiny is not None and not system.slow:
         prepared = system.prepare(case_of(tiny), threads)
         prepared.call()
     loaded = peak_memory()

@@ -312,7 +312,8 @@ def test_the_page_shows_every_row() -> None:
     shared = {"flops": 10, "moved_bytes": 20, "tensor_bytes": 20, "threads": 2}
     figures = {"lower": 1e-6, "median": 2e-6, "upper": 3e-6, "samples": 5, "flops_per_second": 5e6,
                "bytes_per_second": 1e7, "times_numpy": 1.0}  # fmt: skip
-    results = Results({"systems": ["numpy", "torch", "jax"], "suite": "tiny", "machine": {}, "versions": {"a": "1 < 2"}})
+    header = {"systems": ["numpy", "torch", "jax"], "suite": "tiny", "machine": {}, "versions": {"a": "1 < 2"}}
+    results = Results(header)
     results.add_peaks(2, {"flops float32": 4e11, "bandwidth L2": 5e10})
     rows = [
         {"system": "numpy", "status": "ok", "reason": "", **figures},

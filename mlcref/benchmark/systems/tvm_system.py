@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from functools import partial
 from typing import Any
 
 from mlcref.benchmark.operators import Case
 from mlcref.benchmark.systems.record import Prepared, System, inexpressible
 from mlcref.ir import IRModule, PrimFunc
+from mlcref.runtime.cache import cache_root, digest, scratch
+from mlcref.runtime.compiler import cpu_features
 from mlcref.testing.tvm_objects import import_tvm, to_tvm
 
 TRIALS = "MLCREF_BENCH_TVM_TRIALS"
@@ -52,15 +53,25 @@ def _meta_schedule() -> Any:
 def _tuned(case: Case, threads: int) -> Prepared:
     tvm, search = import_tvm(), _meta_schedule()
     module, target = _program(case), _target(tvm, threads)
-    with tempfile.TemporaryDirectory() as folder:
-        found = search.tune_tir(
-            module, target, folder, max_trials_global=int(os.environ.get(TRIALS, "32")), seed=0, num_threads=threads
-        )
-        schedule = search.tir_integration.compile_tir(found, module, target)
+    schedule = search.tir_integration.compile_tir(_records(tvm, search, case, module, target), module, target)
     if schedule is None:
         raise inexpressible("tvm", "", "found no schedule in its trials")
     compiled = tvm.compile(schedule.mod, target=target)
     return _prepared(tvm, case, compiled)
+
+
+def _records(tvm: Any, search: Any, case: Case, module: Any, target: Any) -> Any:
+    """What a search measured: of an earlier one from the cache, for the same workload, target, TVM and trials."""
+    trials = os.environ.get(TRIALS, "32")
+    key = digest(case.workload.name, str(target), str(tvm.__version__), trials, cpu_features())
+    folder = cache_root() / f"tvm-{key}"
+    if (folder / "database_tuning_record.json").exists():
+        return search.database.JSONDatabase(work_dir=str(folder))
+    with scratch() as unfinished:
+        threads = int(target.attrs["num-cores"])
+        search.tune_tir(module, target, str(unfinished), int(trials), seed=0, num_threads=threads)
+        unfinished.rename(folder)
+    return search.database.JSONDatabase(work_dir=str(folder))
 
 
 def _no_search() -> str | None:
