@@ -34,11 +34,11 @@ WORKER = (sys.executable, "-m", "mlcref.benchmark.worker")
 
 
 class WorkerLost(MlcrefError):
-    """A worker that died or did not answer in time; ``system`` is the one that was at work, None for none."""
+    """A worker that died or, ``late``, did not answer in time; ``system`` is the one that was at work, None for none."""
 
-    def __init__(self, what: str, system: str | None) -> None:
+    def __init__(self, what: str, system: str | None, *, late: bool = False) -> None:
         super().__init__(what, rule="bench.worker")
-        self.system = system
+        self.system, self.late = system, late
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -105,7 +105,8 @@ class Child:
         while True:
             line = self._line(deadline)
             if line is None:
-                raise WorkerLost(self._obituary(step, monotonic() >= deadline), system)
+                late = monotonic() >= deadline
+                raise WorkerLost(self._obituary(step, late), system, late=late)
             message = json.loads(line)
             if "result" in message:
                 return message["result"]

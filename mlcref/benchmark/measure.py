@@ -11,35 +11,43 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from random import Random
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 Call = Callable[[], Any]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How long to measure: ``rounds`` in which every call gets at least ``seconds``, ``rest`` seconds after each.
 
-    The rest lets threads that a library keeps spinning go to sleep before the next one is measured.
+    The rest lets threads that a library keeps spinning go to sleep before the next one is measured. ``clock`` is "wall",
+    or "cpu": what the process computed, whoever else had the core in between; it says nothing of several threads.
     """
 
     rounds: int = 15
     seconds: float = 0.01
     rest: float = 0.0
+    clock: str = "wall"
 
     def for_threads(self, threads: int) -> Effort:
-        """With a rest where there are threads that could spin: OpenBLAS's do so for 25 ms."""
-        return Effort(self.rounds, self.seconds, self.rest if threads == 1 else max(self.rest, 0.03))
+        """With a rest where there are threads that could spin (OpenBLAS's do so for 25 ms), and the wall clock."""
+        return self if threads == 1 else Effort(self.rounds, self.seconds, max(self.rest, 0.03))
+
+    @property
+    def now(self) -> Clock:
+        """The clock."""
+        return process_time if self.clock == "cpu" else perf_counter
 
 
-def seconds_per_call(call: Call, number: int) -> float:
+def seconds_per_call(call: Call, number: int, now: Clock = perf_counter) -> float:
     """Seconds per call over ``number`` calls in a row, after one that is not counted."""
     call()
-    start = perf_counter()
+    start = now()
     for _ in repeat(None, number):
         call()
-    return (perf_counter() - start) / number
+    return (now() - start) / number
 
 
 def interleaved(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
@@ -49,26 +57,27 @@ def interleaved(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[flo
     >>> {name: len(values) for name, values in found.items()}
     {'one': 3, 'two': 3}
     """
+    now = effort.now
     with _no_collection():
-        numbers = {name: max(1, int(effort.seconds / _once(call))) for name, call in calls.items()}
+        numbers = {name: max(1, int(effort.seconds / _once(call, now))) for name, call in calls.items()}
         taken: dict[str, list[float]] = {name: [] for name in calls}
         order, chance = list(calls), Random(0)
         for _ in range(effort.rounds):
             chance.shuffle(order)
             for name in order:
-                taken[name].append(seconds_per_call(calls[name], numbers[name]))
+                taken[name].append(seconds_per_call(calls[name], numbers[name], now))
                 if effort.rest:
                     sleep(effort.rest)
     return taken
 
 
-def _once(call: Call) -> float:
-    """Seconds of a call, roughly, once it is warm."""
-    number, taken = 1, seconds_per_call(call, 1)
+def _once(call: Call, now: Clock) -> float:
+    """Seconds of a call once it is warm, undisturbed: turns of different lengths would be disturbed differently."""
+    number, taken = 1, seconds_per_call(call, 1, now)
     while number * taken < 2e-4:
         number *= 4
-        taken = seconds_per_call(call, number)
-    return max(taken, 1e-9)
+        taken = seconds_per_call(call, number, now)
+    return max(min(taken, *(seconds_per_call(call, number, now) for _ in range(4))), 1e-9)
 
 
 @contextmanager

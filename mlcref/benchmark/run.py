@@ -135,7 +135,8 @@ class _Session:
                     rows = [_failure(name, error.what) for name in systems]
                 else:
                     systems = [name for name in systems if name != error.system]
-                    lost[error.system] = _failure(error.system, error.what)
+                    status = "too slow" if error.late else "failed"
+                    lost[error.system] = _failure(error.system, error.what, status)
                     continue
             except MlcrefError as error:
                 rows = [_failure(name, error.what) for name in systems]
@@ -167,5 +168,5 @@ class _Session:
             self.child = None
 
 
-def _failure(system: str, reason: str) -> Row:
-    return {"system": system, "status": "failed", "reason": reason}
+def _failure(system: str, reason: str, status: str = "failed") -> Row:
+    return {"system": system, "status": status, "reason": reason}

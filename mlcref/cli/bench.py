@@ -35,6 +35,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     bench.add_argument("--systems", type=_names, default=(), metavar="A,B", help=f"of {known} (default: all but tvm*)")
     bench.add_argument("--threads", type=_numbers, default=(1, 2), metavar="1,2", help="(default 1,2)")
     bench.add_argument("--rounds", type=int, default=15, help="measurements of each call (default %(default)s)")
+    bench.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of one thread, its own time only")
     bench.add_argument("--limit", type=float, default=120.0, help="seconds that a step may take (default %(default)s)")
     bench.add_argument("--no-memory", action="store_true", help="leave out peak memory, a process for each row")
     bench.add_argument("--no-peaks", action="store_true", help="leave out the machine's bandwidths and peaks")
@@ -93,7 +94,7 @@ def _report(results: Results, options: argparse.Namespace) -> None:
 
 def _measured(options: argparse.Namespace) -> Results:
     plan = Plan(
-        options.suite, tuple(options.only), options.systems, options.threads, Effort(rounds=options.rounds),
+        options.suite, tuple(options.only), options.systems, options.threads, Effort(rounds=options.rounds, clock=options.clock),
         options.limit, not options.no_memory, not options.no_peaks,
     )  # fmt: skip
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
