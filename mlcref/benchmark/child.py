@@ -34,7 +34,7 @@ WORKER = (sys.executable, "-m", "mlcref.benchmark.worker")
 
 
 class WorkerLost(MlcrefError):
-    """A worker that died or, ``late``, did not answer in time; ``system`` is the one that was at work, None for none."""
+    """A worker that died or, ``late``, did not answer in time; ``system`` is the one that was at work, or None."""
 
     def __init__(self, what: str, system: str | None, *, late: bool = False) -> None:
         super().__init__(what, rule="bench.worker")

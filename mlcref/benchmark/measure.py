@@ -22,8 +22,9 @@ Clock = Callable[[], float]
 class Effort:
     """How long to measure: ``rounds`` in which every call gets at least ``seconds``, ``rest`` seconds after each.
 
-    The rest lets threads that a library keeps spinning go to sleep before the next one is measured. ``clock`` is "wall",
-    or "cpu": what the process computed, whoever else had the core in between; it says nothing of several threads.
+    The rest lets threads that a library keeps spinning go to sleep before the next one is measured. ``clock`` is
+    "wall", or "cpu": what the process computed, whoever else had the core in between; it says nothing of several
+    threads.
     """
 
     rounds: int = 15

@@ -93,9 +93,10 @@ def _report(results: Results, options: argparse.Namespace) -> None:
 
 
 def _measured(options: argparse.Namespace) -> Results:
+    effort = Effort(rounds=options.rounds, clock=options.clock)
     plan = Plan(
-        options.suite, tuple(options.only), options.systems, options.threads, Effort(rounds=options.rounds, clock=options.clock),
-        options.limit, not options.no_memory, not options.no_peaks,
+        options.suite, tuple(options.only), options.systems, options.threads, effort, options.limit,
+        not options.no_memory, not options.no_peaks,
     )  # fmt: skip
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
