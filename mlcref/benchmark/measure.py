@@ -16,6 +16,8 @@ from typing import Any
 
 Call = Callable[[], Any]
 Clock = Callable[[], float]
+_LONG = 5.0
+"""A call of as many turns is long: what it finds in the caches does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,21 @@ class Effort:
         return process_time if self.clock == "cpu" else perf_counter
 
 
-def seconds_per_call(call: Call, number: int, now: Clock = perf_counter) -> float:
-    """Seconds per call over ``number`` calls in a row, after one that is not counted."""
-    call()
+def seconds_per_call(call: Call, number: int, now: Clock = perf_counter, *, warm: bool = True) -> float:
+    """Seconds per call over ``number`` calls in a row, unless ``warm`` is False after one that is not counted."""
+    if warm:
+        call()
     start = now()
     for _ in repeat(None, number):
         call()
     return (now() - start) / number
 
 
-def interleaved(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
-    """Seconds per call of every call in every round; the order within a round is drawn anew each time.
+def interleaved(
+    calls: Mapping[str, Call], effort: Effort, turn: Callable[[str], None] = lambda name: None
+) -> dict[str, list[float]]:
+    """Seconds per call of every call in every round; the order within a round is drawn anew each time. ``turn`` hears
+    whose turn it is. Calls that take long begin without one that is not counted.
 
     >>> found = interleaved({"one": lambda: 1, "two": lambda: 2}, Effort(rounds=3, seconds=1e-5))
     >>> {name: len(values) for name, values in found.items()}
@@ -60,13 +66,18 @@ def interleaved(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[flo
     """
     now = effort.now
     with _no_collection():
-        numbers = {name: max(1, int(effort.seconds / _once(call, now))) for name, call in calls.items()}
+        once: dict[str, float] = {}
+        for name, call in calls.items():
+            turn(name)
+            once[name] = _once(call, now)
         taken: dict[str, list[float]] = {name: [] for name in calls}
         order, chance = list(calls), Random(0)
         for _ in range(effort.rounds):
             chance.shuffle(order)
             for name in order:
-                taken[name].append(seconds_per_call(calls[name], numbers[name], now))
+                turn(name)
+                number, warm = max(1, int(effort.seconds / once[name])), once[name] < _LONG * effort.seconds
+                taken[name].append(seconds_per_call(calls[name], number, now, warm=warm))
                 if effort.rest:
                     sleep(effort.rest)
     return taken
@@ -78,7 +89,8 @@ def _once(call: Call, now: Clock) -> float:
     while number * taken < 2e-4:
         number *= 4
         taken = seconds_per_call(call, number, now)
-    return max(min(taken, *(seconds_per_call(call, number, now) for _ in range(4))), 1e-9)
+    again = 4 if number * taken < _LONG * 0.01 else 1
+    return max(min(taken, *(seconds_per_call(call, number, now) for _ in range(again))), 1e-9)
 
 
 @contextmanager

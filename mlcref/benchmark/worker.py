@@ -33,7 +33,7 @@ Say = Callable[[Mapping[str, Any]], None]
 
 REFERENCES = ("numpy", "torch")
 PEAK = "peak"
-_SLOW_SECONDS, _VERY_SLOW_SECONDS = 0.5, 5.0
+_SLOW_SECONDS, _VERY_SLOW_SECONDS = 0.25, 5.0
 """A call that takes longer is timed once; a very slow one the first time."""
 
 
@@ -47,7 +47,6 @@ def measure(request: Mapping[str, Any], say: Say) -> list[Row]:
     contestants = _Contestants(case, threads, effort, say)
     for name in request["systems"]:
         contestants.admit(name)
-    say({"step": "measure", "system": None})
     contestants.race()
     return list(contestants.rows.values())
 
@@ -103,11 +102,14 @@ class _Contestants:
         top = _peak(self.case, self.threads)
         if top is not None:
             calls[PEAK] = top.call
-        self.samples.update(foreign(lambda: interleaved(calls, self.effort)))
+        self.samples.update(foreign(lambda: interleaved(calls, self.effort, self._turn)))
         roof = top.flops / quartiles(self.samples.pop(PEAK))[1] if top is not None else None
         for name, row in self.rows.items():
             if name in self.samples:
                 row.update(self._figures(name, roof))
+
+    def _turn(self, name: str) -> None:
+        self.say({"step": "measure", "system": None if name == PEAK else name})
 
     def _figures(self, name: str, roof: float | None) -> Row:
         low, middle, high = quartiles(self.samples[name])
