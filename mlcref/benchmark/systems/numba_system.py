@@ -35,7 +35,9 @@ def _loops(w: Workload) -> tuple[Callable[..., Any], tuple[int, ...]]:
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba keeps what it compiles for each combination of types in the function that it returns."""
-    compiled: Callable[..., Any] = importlib.import_module("numba").njit(parallel=True)(function)
+    numba = importlib.import_module("numba")
+    loops.prange = numba.prange
+    compiled: Callable[..., Any] = numba.njit(parallel=True)(function)
     return compiled
 
 

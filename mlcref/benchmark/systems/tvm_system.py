@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from importlib.util import find_spec
 from functools import partial
 from typing import Any
 
@@ -68,8 +69,11 @@ def _records(tvm: Any, search: Any, case: Case, module: Any, target: Any) -> Any
     if (folder / "database_tuning_record.json").exists():
         return search.database.JSONDatabase(work_dir=str(folder))
     with scratch() as unfinished:
-        threads = int(target.attrs["num-cores"])
-        search.tune_tir(module, target, str(unfinished), int(trials), seed=0, num_threads=threads)
+        model = "xgb" if find_spec("xgboost") else "random"
+        cores = int(target.attrs["num-cores"])
+        search.tune_tir(
+            module, target, str(unfinished), int(trials), cost_model=model, num_tuning_cores=cores, seed=0
+        )
         unfinished.rename(folder)
     return search.database.JSONDatabase(work_dir=str(folder))
 
@@ -83,4 +87,4 @@ def _no_search() -> str | None:
 
 
 TVM = System("tvm", "apache-tvm", ("tvm",), _untuned, slow=True)
-TVM_TUNED = System("tvm-tuned", "apache-tvm", ("tvm",), _tuned, _no_search, slow=True)
+TVM_TUNED = System("tvm-tuned", "apache-tvm", ("tvm", "cloudpickle", "psutil"), _tuned, _no_search, slow=True)
