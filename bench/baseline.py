@@ -25,7 +25,7 @@ Ratios = dict[str, float]
 def ratios(results: Results) -> Ratios:
     """Every ratio to numpy of mlcref's."""
     rows = [row for row in results.rows() if row["system"] in SYSTEMS and "times_numpy" in row]
-    return {f"{row['system']} {row['threads']} {row['workload']}": round(row["times_numpy"], 3) for row in rows}
+    return {f"{row['system']} {row['threads']} {row['workload']}": float(f"{row['times_numpy']:.3g}") for row in rows}
 
 
 def fallen(now: Ratios, before: Ratios) -> list[str]:

@@ -125,7 +125,7 @@ def _number(name: str) -> ScalarParam:
     return ScalarParam(name, "int64")
 
 
-def bandwidth(size: int, threads: int, samples: int = 7) -> float:
+def bandwidth(size: int, threads: int, now: Callable[[], float] = perf_counter, samples: int = 7) -> float:
     """Bytes read and written per second when ``size`` bytes are copied over and over: the best of ``samples``."""
     count = size // 8
     arrays = np.ones(count, np.float32), np.ones(count, np.float32)  # zeros would be one page, many times
@@ -138,22 +138,22 @@ def bandwidth(size: int, threads: int, samples: int = 7) -> float:
     repeats = max(1, (1 << 27) // size)
     call = launcher.bind(*arrays, count, repeats, threads)
     call()
-    return max(_rate(call, 8 * count * repeats) for _ in range(samples))
+    return max(_rate(call, 8 * count * repeats, now) for _ in range(samples))
 
 
-def _rate(call: Callable[[], object], amount: int) -> float:
-    start = perf_counter()
+def _rate(call: Callable[[], object], amount: int, now: Callable[[], float]) -> float:
+    start = now()
     call()
-    return amount / (perf_counter() - start)
+    return amount / (now() - start)
 
 
-def measured(threads: int) -> dict[str, float]:
+def measured(threads: int, now: Callable[[], float] = perf_counter) -> dict[str, float]:
     """Peak operations per second for float32 and float64, and bytes per second of each level of the memory: the best
-    samples, since a roof is what nothing exceeds.
+    samples, since a roof is what nothing exceeds. ``now`` is the clock.
     """
-    found = {f"bandwidth {level}": bandwidth(size, threads) for level, size in WORKING_SETS.items()}
+    found = {f"bandwidth {level}": bandwidth(size, threads, now) for level, size in WORKING_SETS.items()}
     for dtype in _FLOPS_PER_ROUND:
         peak = fma(dtype, threads)
         peak.call()
-        found[f"flops {dtype}"] = max(_rate(peak.call, peak.flops) for _ in range(9))
+        found[f"flops {dtype}"] = max(_rate(peak.call, peak.flops, now) for _ in range(9))
     return found

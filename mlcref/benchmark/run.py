@@ -102,7 +102,7 @@ class _Session:
 
     def _peaks(self) -> dict[str, float]:
         try:
-            found: dict[str, float] = self._ask({"kind": "peaks"}, "the machine")
+            found: dict[str, float] = self._ask({"kind": "peaks", "effort": asdict(self.plan.effort)}, "the machine")
         except MlcrefError:  # no compiler that works: the suite goes on without a roof
             return {}
         return found

@@ -177,7 +177,10 @@ def peak_memory() -> int:
 def machine_peaks(request: Mapping[str, Any], say: Say) -> Row:
     """What the machine can do at most with so many threads; empty where no kernel can be built."""
     say({"step": "peaks", "system": None})
-    return {} if why_no_compiler() is not None else dict(peaks.measured(int(request["threads"])))
+    if why_no_compiler() is not None:
+        return {}
+    threads = int(request["threads"])
+    return dict(peaks.measured(threads, Effort(**request["effort"]).for_threads(threads).now))
 
 
 REQUESTS: dict[str, Callable[[Mapping[str, Any], Say], Any]] = {
