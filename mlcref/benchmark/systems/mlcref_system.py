@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from mlcref.autoschedule import autoschedule
 from mlcref.benchmark.operators import Case
 from mlcref.benchmark.systems.record import Prepared, System, returned
 from mlcref.driver import compile as compile_module
@@ -21,17 +20,6 @@ ENTRY = "main"
 def target_for(threads: int) -> Target:
     """The CPU with that many threads."""
     return Target(f"cython --num-cores={threads}")
-
-
-def autoscheduler() -> Callable[..., Any] | None:
-    """``mlcref.autoschedule``, or None in an installation that has none."""
-    found = getattr(importlib.import_module("mlcref"), "autoschedule", None)
-    found = getattr(found, "autoschedule", found)  # the package, where its function is not re-exported
-    return found if callable(found) else None
-
-
-def _no_autoscheduler() -> str | None:
-    return why_no_compiler() or (None if autoscheduler() else "this mlcref has no autoschedule")
 
 
 def program(case: Case) -> IRModule:
@@ -62,11 +50,9 @@ def _unscheduled(case: Case, threads: int) -> Prepared:
 
 
 def _autoscheduled(case: Case, threads: int) -> Prepared:
-    schedule = autoscheduler()
-    assert schedule is not None
-    scheduled = schedule(program(case), target=target_for(threads))
-    return _prepared(case, getattr(scheduled, "mod", scheduled), threads)
+    target = target_for(threads)
+    return _prepared(case, autoschedule(program(case), target=target).mod, threads)
 
 
 UNSCHEDULED = System("mlcref-unscheduled", "mlcref", ("mlcref",), _unscheduled, why_no_compiler)
-MLCREF = System("mlcref", "mlcref", ("mlcref",), _autoscheduled, _no_autoscheduler)
+MLCREF = System("mlcref", "mlcref", ("mlcref",), _autoscheduled, why_no_compiler)
