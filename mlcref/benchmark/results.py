@@ -35,6 +35,7 @@ class Results:
         if path.exists():
             kept = Results.read(path)
             if kept is not None and kept.header == header and not kept.complete:
+                path.write_text("".join([f"{json.dumps(line)}\n" for line in _lines(path)]), encoding="utf-8")
                 return kept
             path.replace(path.with_name(f"{path.name}.previous"))
         found._append({"kind": "header", **header})
@@ -42,14 +43,13 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> Results | None:
-        """The results of a file, None where it holds none. A line that was cut off at the end is dropped."""
+        """The results of a file, None where it holds none. A line that was cut off at the end is not read."""
         lines = list(_lines(path))
         if not lines or lines[0].get("kind") != "header":
             return None
         found = Results({key: value for key, value in lines[0].items() if key != "kind"}, path)
         for line in lines[1:]:
             found._take(line)
-        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
         return found
 
     def add_peaks(self, threads: int, peaks: Mapping[str, float]) -> None:
