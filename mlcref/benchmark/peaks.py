@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from mlcref.runtime import BufferParam, Launcher, Param, ScalarParam, build_kernels
+
+Array = np.ndarray[Any, Any]
 
 _FLOPS_PER_ROUND = {"float32": 2 * 12, "float64": 2 * 12}
 _KERNELS = ("fma_float32", "fma_float64", "copy", "lanes")
@@ -33,12 +36,14 @@ _C = """
 typedef T lanes_##T __attribute__((vector_size(WIDTH), aligned(sizeof(T)), may_alias));                       \\
 static void rounds_##T(T* out, long long rounds) {                                                            \\
     lanes_##T x = (lanes_##T){0} + out[0], y = (lanes_##T){0} + out[1];                                       \\
-    lanes_##T a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, p = x, q = x, r = x, s = x;             \\
+    lanes_##T z = {0}, a = z + out[2], b = z + out[3], c = z + out[4], d = z + out[5], e = z + out[6];        \\
+    lanes_##T f = z + out[7], g = z + out[8], h = z + out[9], p = z + out[10], q = z + out[11];               \\
+    lanes_##T r = z + out[12], s = z + out[13];                                                               \\
     for (long long i = 0; i < rounds; i++) {                                                                  \\
         a = a * x + y; b = b * x + y; c = c * x + y; d = d * x + y; e = e * x + y; f = f * x + y;             \\
         g = g * x + y; h = h * x + y; p = p * x + y; q = q * x + y; r = r * x + y; s = s * x + y;             \\
     }                                                                                                         \\
-    *(lanes_##T*)(out + 2) = a + b + c + d + e + f + g + h + p + q + r + s;                                   \\
+    *(lanes_##T*)(out + 64) = a + b + c + d + e + f + g + h + p + q + r + s;                                   \\
 }                                                                                                             \\
 static void mlcref_fma_##T(T* out, long long rounds, long long threads) {                                     \\
     _Pragma("omp parallel for num_threads(threads) schedule(static)")                                         \\
@@ -83,10 +88,13 @@ cdef void lanes(void** args) noexcept nogil:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """A call that does ``flops`` operations, all of them multiplications and additions in registers."""
+    """A call that does ``flops`` operations, all of them multiplications and additions in registers. ``memory`` holds
+    128 numbers for each thread: the factor, the addend, where each accumulator starts, and from the 64th on their sums.
+    """
 
     call: Callable[[], object]
     flops: int
+    memory: Array
 
 
 @cache
@@ -113,12 +121,13 @@ def fma(dtype: str, threads: int, rounds: int = 1_000_000) -> Peak:
     >>> fma("float32", 1, 10).flops == 10 * 24 * vector_bytes() // 4
     True
     """
-    memory = np.zeros(128 * threads, dtype)
-    memory[::128], memory[1::128] = 0.999, 0.001  # the accumulators stay near 1
+    memory = np.zeros((threads, 128), dtype)
+    memory[:, 0], memory[:, 1] = 0.999, 0.001  # the accumulators tend to 1
+    memory[:, 2:14] = np.arange(12)  # from where they are: of equal ones, the compiler keeps one
     params: list[Param] = [BufferParam("O", dtype, memory.shape, written=True), _number("rounds"), _number("threads")]
     launcher = Launcher(_addresses()[f"fma_{dtype}"], params, f"fma_{dtype}", parallel=threads > 1)
     lanes = vector_bytes() // memory.itemsize
-    return Peak(launcher.bind(memory, rounds, threads), _FLOPS_PER_ROUND[dtype] * lanes * rounds * threads)
+    return Peak(launcher.bind(memory, rounds, threads), _FLOPS_PER_ROUND[dtype] * lanes * rounds * threads, memory)
 
 
 def _number(name: str) -> ScalarParam:

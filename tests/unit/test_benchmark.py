@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mlcref.benchmark import check, run, worker
+from mlcref.benchmark import check, peaks, run, worker
 from mlcref.benchmark.bounds import Approximate
 from mlcref.benchmark.child import Child, WorkerLost
 from mlcref.benchmark.measure import Effort, interleaved, ratio
@@ -113,6 +113,19 @@ def test_calls_take_turns() -> None:
 def test_a_ratio_survives_drift() -> None:
     drift = np.linspace(1, 5, 9)
     assert ratio((2.0 * drift).tolist(), drift.tolist()) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_peak_counts_what_is_computed(dtype: str) -> None:
+    peak = peaks.fma(dtype, 1, rounds=3)
+    lanes = peaks.vector_bytes() // peak.memory.itemsize
+    peak.call()
+    values = np.arange(12.0)
+    for _ in range(3):
+        values = values * 0.999 + 0.001
+    assert np.allclose(peak.memory[0, 64 : 64 + lanes], values.sum(), rtol=1e-5)
+    assert not peak.memory[0, 64 + lanes :].any()
+    assert peak.flops == 3 * lanes * len(values) * 2
 
 
 def said(request: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
