@@ -48,10 +48,10 @@ _BODY = "let only loops and blocks stand around it: turn branches into T.where"
 PRECONDITION_REMEDIES = {
     "the loop feeds no reduce iterator": _SPATIAL,
     "blocks below have spatial and reduce iterators only": "declare the iterators as spatial where that is true",
-    "different iterations are different instances of each block below, or write private memory":
+    "different iterations are different instances of each block below, or write elements or memory of their own":
         "bind the loop to an iterator of each block below, or allocate what they write in the loop",
     "no block below uses what another block writes in another iteration": _SEVERAL,
-    "no iterations depend on each other across blocks": _SEVERAL,
+    "no iterations whose order changes depend on each other across blocks": _SEVERAL,
     "the loop is not bound to a thread axis": "pick another loop, or bind this one last",
     "the loops are all serial, parallel, vectorized or unrolled, and not annotated":
         "give the loops one kind; bind and annotate after fuse",
