@@ -97,10 +97,11 @@ def planned(work: Work, form: Contraction) -> Plan:
     terms = prod(extents[item.var] for item in reduce)
     reduced = reduced_at_once(terms, machine) if len(reduce) == 1 and packed else None
     threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
-    extents[lane] = rounded_up(extents[lane], tile.columns)
+    if packed:
+        extents[lane] = rounded_up(extents[lane], tile.columns)
     if reduced is not None:
         extents[reduce[0].var] = rounded_up(terms, reduced)
-    panels = extents[lane] // tile.columns
+    panels = -(-extents[lane] // tile.columns)
     panel_bytes = (reduced or terms) * tile.columns * parse(form.wide.buffer.type).bits // 8
     shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
     own = panels // threads if shared == PANELS else panels

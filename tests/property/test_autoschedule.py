@@ -90,6 +90,20 @@ def column_sums(rows: int, columns: int) -> PrimFunc:
 
 
 zero = const(0.0, "float32")
+def conv2d_channels_first(size: int, inputs: int, outputs: int, kernel: int, stride: int) -> PrimFunc:
+    """A convolution of a square image, NCHW, weights OIHW."""
+    X = te.placeholder((1, inputs, size, size), name="X")
+    W = te.placeholder((outputs, inputs, kernel, kernel), name="W")
+    out = (size - kernel) // stride + 1
+    c, y, x = (te.reduce_axis((0, n), name=name) for n, name in ((inputs, "c"), (kernel, "y"), (kernel, "x")))
+    Y = te.compute(
+        (1, outputs, out, out),
+        lambda b, o, i, j: te.sum(X[b, c, i * stride + y, j * stride + x] * W[o, c, y, x], axis=[c, y, x]),
+        name="Y",
+    )
+    return te.create_prim_func([X, W, Y])
+
+
 products = st.builds(matmul, st.lists(st.integers(1, 3), max_size=1), extents, extents, extents, st.booleans())
 convolutions = st.builds(
     conv2d, st.integers(3, 5), st.integers(1, 2), st.integers(1, 5), st.integers(1, 3), st.integers(1, 2),
@@ -99,6 +113,9 @@ others = st.one_of(
     st.builds(dense, extents, extents, extents),
     st.builds(window, st.integers(4, 6), extents, st.integers(1, 3), st.integers(1, 2), st.booleans()),
     st.builds(column_sums, extents, extents),
+    st.builds(
+        conv2d_channels_first, st.integers(3, 6), st.integers(1, 2), extents, st.integers(1, 3), st.integers(1, 2)
+    ),
 )
 
 
