@@ -24,8 +24,10 @@ from mlcref.runtime.cache import cache_root, digest, publish, scratch
 _BASE = ("-O3", "-fPIC", "-shared", "-fno-strict-aliasing", "-w")
 _WANTED = ("-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 _WIDE_VECTORS = "-mprefer-vector-width=512"
-_NO_MASKED_SHORTS = "-mno-avx512bw"
-"""gcc 12 loses elements of 8 and 16 bits that it loads under a mask: ``T[i] = 1 <= i && i < 9 ? A[i - 1] : 0``."""
+_NO_MASKED_LOADS = "-fno-tree-loop-if-convert"
+"""gcc 12 loses elements of ``T[i, j] = 1 <= i && i < 9 ? A[i - 1, j] : 0`` for two ``j``, of any type: where it takes
+several masked loads for one loop it gives all of them the first one's mask. It masks what it has taken conditions from.
+"""
 _OPENMP = "-fopenmp"
 _LIBRARIES = ("-lmvec", "-lm")
 
@@ -150,7 +152,7 @@ def _probed(command: tuple[str, ...]) -> Compiler:
     status = program.stat()
     include = sysconfig.get_paths()["include"]
     stamp = f"{program} {status.st_mtime_ns} {status.st_size}"
-    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED, _NO_MASKED_SHORTS)
+    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED, _NO_MASKED_LOADS)
     name = f"compiler-{key}.json"
     if name not in _known:
         _known[name] = _read(cache_root() / name) or _try_out(command, name)
@@ -173,8 +175,8 @@ def _try_out(command: tuple[str, ...], name: str) -> Compiler:
         wanted = [*_WANTED, _OPENMP]
         if "avx512f" in cpu_features():
             wanted.append(_WIDE_VECTORS)
-        if "avx512bw" in cpu_features() and "clang" not in version.lower():
-            wanted.append(_NO_MASKED_SHORTS)
+        if "clang" not in version.lower():
+            wanted.append(_NO_MASKED_LOADS)
         flags = _accepted(command, folder, wanted)
         libraries = _accepted(command, folder, _LIBRARIES)
         compiler = Compiler(command, version, (*_BASE, *flags), libraries)
