@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -46,6 +47,10 @@ FIELDS: dict[type, tuple[tuple[str, Role, bool], ...]] = {}
 """Of each node class: name, role and "counts for structural equality" of each field, in order."""
 CHILDREN: dict[type, tuple[str, ...]] = {}
 """Of each node class: the names of its child fields."""
+BELOW: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
+"""Of each node class: the function that lists the children of a node, in field order."""
+BUFFER_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Of each node class: the names of the fields that may hold buffers which the node does not own."""
 
 
 def _role(field: dataclasses.Field[Any]) -> Role:
@@ -66,8 +71,31 @@ def node(cls: type[T]) -> type[T]:
     fields = [f for f in dataclasses.fields(made) if f.init]
     FIELDS[made] = tuple((f.name, _role(f), f.metadata.get("structural", True)) for f in fields)
     CHILDREN[made] = tuple(name for name, role, _ in FIELDS[made] if role is Role.CHILD)
+    BUFFER_FIELDS[made] = tuple(n for n, role, _ in FIELDS[made] if role in (Role.BINDING, Role.REFERENCE))
+    BELOW[made] = _lister({f.name: str(f.type) for f in fields if f.name in CHILDREN[made]})
     result: type[T] = made
     return result
+
+
+def _lister(types: Mapping[str, str]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function from a node to its children. Most nodes have a fixed number of them, which is the quick case."""
+    names = tuple(types)
+    if not names:
+        return lambda node: ()
+    if any("tuple" in kind or "None" in kind for kind in types.values()):
+        return lambda node: _listed([getattr(node, name) for name in names])
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda node: (get(node),)
+
+
+def _listed(values: list[Any]) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for value in values:
+        if type(value) is tuple:
+            found += value
+        elif value is not None:
+            found.append(value)
+    return tuple(found)
 
 
 class Node:
@@ -97,12 +125,8 @@ def replace(old: N, **changes: Any) -> N:
     """``old`` with some fields changed; ``old`` itself when each of them is the same object already."""
     if all(getattr(old, name) is value for name, value in changes.items()):
         return old
-    values = [changes.get(name, _MISSING) for name, _, _ in FIELDS[type(old)]]
-    kept = [getattr(old, f[0]) if v is _MISSING else v for f, v in zip(FIELDS[type(old)], values, strict=True)]
-    return type(old)(*kept)
+    return type(old)(*[changes[f[0]] if f[0] in changes else getattr(old, f[0]) for f in FIELDS[type(old)]])
 
-
-_MISSING: Any = object()
 
 Value = Any
 """A plain Python value inside a node."""

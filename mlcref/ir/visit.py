@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from mlcref.ir.base import CHILDREN, FIELDS, Node, Role, replace
+from mlcref.ir.base import BELOW, BUFFER_FIELDS, CHILDREN, FIELDS, Node, Role, replace
 from mlcref.ir.buffer import Buffer, BufferLoad
 from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Block, BufferRegion, BufferStore, DeclBuffer
@@ -15,14 +15,9 @@ from mlcref.ir.stmt import Block, BufferRegion, BufferStore, DeclBuffer
 N = TypeVar("N", bound=Node)
 
 
-def children(node: Node) -> Iterator[Node]:
+def children(node: Node) -> tuple[Any, ...]:
     """The nodes that ``node`` owns, in field order. Buffers and bound variables are not among them."""
-    for name in CHILDREN[type(node)]:
-        value = getattr(node, name)
-        if type(value) is tuple:
-            yield from value
-        elif value is not None:
-            yield value
+    return BELOW[type(node)](node)
 
 
 def map_children(f: Callable[[Any], Any], node: N) -> N:
@@ -49,18 +44,21 @@ def rewrite(f: Callable[[Any], Any], root: N) -> N:
     objects.
     """
     memo: dict[int, Any] = {}
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    stack: list[tuple[Any, tuple[Any, ...] | None]] = [(root, None)]
     while stack:
-        node, ready = stack.pop()
+        node, below = stack.pop()
         if id(node) in memo:
             continue
-        if ready:
-            rebuilt = map_children(lambda child: memo[id(child)], node)
-            new = f(rebuilt)
-            memo[id(node)] = rebuilt if new is None else new
-        else:
-            stack.append((node, True))
-            stack.extend((child, False) for child in children(node))
+        if below is None:
+            below = BELOW[type(node)](node)
+            if below:
+                stack.append((node, below))
+                stack.extend([(child, None) for child in below])
+                continue
+        unchanged = all(memo[id(child)] is child for child in below)
+        rebuilt = node if unchanged else map_children(lambda child: memo[id(child)], node)
+        new = f(rebuilt)
+        memo[id(node)] = rebuilt if new is None else new
     result: N = memo[id(root)]
     return result
 
@@ -71,8 +69,7 @@ def walk(root: Node) -> Iterator[Any]:
     while stack:
         node = stack.pop()
         yield node
-        below = list(children(node))
-        stack.extend(reversed(below))
+        stack.extend(BELOW[type(node)](node)[::-1])
 
 
 def variables(root: Node) -> set[Var]:
@@ -119,14 +116,13 @@ def substitute_buffer(buffer: Buffer, values: Mapping[Var, Expr]) -> Buffer:
 
 
 def _buffers_of(root: Node) -> dict[Buffer, None]:
-    found = buffers_used(root)
+    found: dict[Buffer, None] = {}
     for node in walk(root):
-        for name, role, _ in FIELDS[type(node)]:
-            if role is Role.BINDING:
-                value = getattr(node, name)
-                for item in value if type(value) is tuple else (value,):
-                    if isinstance(item, Buffer):
-                        found[item] = None
+        for name in BUFFER_FIELDS[type(node)]:
+            value = getattr(node, name)
+            for item in value if type(value) is tuple else (value,):
+                if isinstance(item, Buffer):
+                    found[item] = None
     return found
 
 

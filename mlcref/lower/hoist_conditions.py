@@ -7,13 +7,15 @@ in registers. Only loops over vector statements are changed: elsewhere the progr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mlcref.ir import (
     EQ, BufferLoad, BufferStore, Call, Const, DeclBuffer, Evaluate, Expr, For, IfThenElse, PrimFunc, Ramp, Stmt,
     any_node, children_of, conjunction, conjuncts, constant, map_children, replace, seq, substitute, variables, walk,
 )  # fmt: skip
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.jumps import leaves_loop
-from mlcref.lower.pieces import apart, starts
+from mlcref.lower.pieces import Access, Starts, apart, starts
 
 
 def hoist_conditions(func: PrimFunc) -> PrimFunc:
@@ -51,9 +53,13 @@ def _split_starts(loop: For, dom: Domains) -> tuple[list[Stmt], list[Stmt]]:
     """
     first: list[Stmt] = []
     rest: list[Stmt] = []
-    for part in children_of(loop.body):
+    parts = children_of(loop.body)
+    if all(_starting(part, loop) is None for part in parts):
+        return first, list(parts)
+    effects = {part: Effects.of(part, dom) for part in parts}
+    for part in parts:
         conditions = _starting(part, loop)
-        if conditions is None or not all(commute(part, other, dom) for other in rest):
+        if conditions is None or not all(commute(effects[part], effects[other]) for other in rest):
             rest.append(part)
             continue
         assert isinstance(part, IfThenElse)
@@ -81,22 +87,36 @@ def _is_start(condition: Expr, loop: For) -> bool:
     return isinstance(condition.b, Const) and constant(loop.min) == condition.b.value
 
 
-def commute(a: Stmt, b: Stmt, dom: Domains) -> bool:
-    """May ``a`` run before ``b`` as well as after? Decided for statements that only load and store, at comparable
-    places.
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a statement does: ``only_accesses`` when it but loads and stores; each access with where it starts."""
+
+    only_accesses: bool
+    stores: list[tuple[Access, Starts]]
+    accesses: list[tuple[Access, Starts]]
+
+    @staticmethod
+    def of(stmt: Stmt, dom: Domains) -> Effects:
+        """The effects of ``stmt``."""
+        nodes = list(walk(stmt))
+        if any(isinstance(node, For | Evaluate) for node in nodes):
+            return Effects(False, [], [])
+        accesses = [(node, starts(node.indices, dom)) for node in nodes if isinstance(node, BufferLoad | BufferStore)]
+        return Effects(True, [access for access in accesses if isinstance(access[0], BufferStore)], accesses)
+
+
+def commute(a: Effects, b: Effects) -> bool:
+    """May the one run before the other as well as after? Decided for statements that only load and store, at
+    comparable places.
     """
-    if any(isinstance(node, For | Evaluate) for part in (a, b) for node in walk(part)):
-        return False
-    return not _conflict(a, b, dom) and not _conflict(b, a, dom)
+    return a.only_accesses and b.only_accesses and not _conflict(a, b) and not _conflict(b, a)
 
 
-def _conflict(a: Stmt, b: Stmt, dom: Domains) -> bool:
+def _conflict(a: Effects, b: Effects) -> bool:
     """Does ``a`` store where ``b`` may load or store?"""
-    stores = [node for node in walk(a) if isinstance(node, BufferStore)]
-    accesses = [node for node in walk(b) if isinstance(node, BufferLoad | BufferStore)]
     return any(
-        not apart(x.indices, starts(x.indices, dom), y.indices, starts(y.indices, dom))
-        for x in stores for y in accesses if x.buffer is y.buffer
+        not apart(x.indices, x_starts, y.indices, y_starts)
+        for x, x_starts in a.stores for y, y_starts in b.accesses if x.buffer is y.buffer
     )  # fmt: skip
 
 

@@ -70,9 +70,10 @@ class _Piece:
 
 def _accumulators(loop: For) -> list[Buffer]:
     """Buffers from outside that the loop's body both loads and stores."""
-    made = {node.buffer for node in walk(loop.body) if isinstance(node, AllocBuffer)}
-    loaded = {node.buffer for node in walk(loop.body) if isinstance(node, BufferLoad)}
-    stored = dict.fromkeys(node.buffer for node in walk(loop.body) if isinstance(node, BufferStore))
+    nodes = [node for node in walk(loop.body) if isinstance(node, AllocBuffer | BufferLoad | BufferStore)]
+    made = {node.buffer for node in nodes if isinstance(node, AllocBuffer)}
+    loaded = {node.buffer for node in nodes if isinstance(node, BufferLoad)}
+    stored = dict.fromkeys(node.buffer for node in nodes if isinstance(node, BufferStore))
     return [buffer for buffer in stored if buffer in loaded and buffer not in made]
 
 

@@ -13,6 +13,7 @@ from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.launch import Launcher
 from mlcref.runtime.module import Module
 from mlcref.runtime.signature import BufferParam, Param, ScalarParam
+from mlcref.runtime.source_cache import cached_source
 
 
 def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
@@ -22,7 +23,7 @@ def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
 
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
-    source = generate(funcs, target)
+    source = cached_source(funcs, target, generate)
     kernels = build_kernels(source.text, source.names)
     functions = {spec.symbol: launcher(spec, kernels.address(spec.kernel)) for spec in source.specs}
     return Module(functions, kernels.source, "cython")
