@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.foreign import imported_texts
 from mlcref.codegen.function import FunctionText
 from mlcref.codegen.prelude import Prelude
+from mlcref.codegen.workspace import workspace_formula
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     Buffer, Const, Expr, PrimFunc, Return, Target, Var, any_node, refuse_unscheduled,
@@ -35,13 +37,18 @@ class KernelParam:
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """How to call one kernel: the function's ``symbol``, the ``kernel``'s name in the text, its parameters."""
+    """How to call one kernel: the function's ``symbol``, the ``kernel``'s name in the text, its parameters.
+
+    ``workspace`` is the formula of the bytes that a call allocates, over the names of scalars and symbolic extents;
+    None where that depends on more than those.
+    """
 
     symbol: str
     kernel: str
     params: tuple[KernelParam, ...]
     noalias: bool
     parallel: bool
+    workspace: str | None = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,25 @@ def _kernel(
     writer.expressions.domain.update(shape_domain(func.shape_vars()))
     writer.statements(func.body)
     entry = _entry(kernel, body, func, extents, prelude)
-    spec = call_spec(symbol, func, kernel=kernel, parallel=bool(writer.bodies))
+    spec = call_spec(symbol, func, kernel=kernel, parallel=bool(writer.bodies), workspace=_workspace(writer, extents))
     return spec, [*writer.all_texts(), entry]
 
 
-def call_spec(symbol: str, func: PrimFunc, *, kernel: str = "", parallel: bool = False) -> KernelSpec:
+def _workspace(writer: FunctionText, extents: _ExtentNames) -> str | None:
+    """The formula of the bytes that ``writer`` allocates, as the caller names sizes."""
+    if writer.allocates_inside:
+        return None
+    names = Names()
+    names.of.update(extents.of.items())
+    expressions = Expressions(Prelude(), names)
+    expressions.exact = {var for var in extents.of if isinstance(var, Var)}
+    expressions.domain = dict(writer.expressions.domain)
+    return workspace_formula(writer.shares, expressions)
+
+
+def call_spec(
+    symbol: str, func: PrimFunc, *, kernel: str = "", parallel: bool = False, workspace: str | None = "0"
+) -> KernelSpec:
     """How to call ``func``, before or after lowering; raises ``UnsupportedError`` for parameters that no array can be
     checked against.
     """
@@ -105,7 +126,7 @@ def call_spec(symbol: str, func: PrimFunc, *, kernel: str = "", parallel: bool =
     extents = _ExtentNames(func)
     written = written_buffers(func)
     params = tuple([_param(param, extents, written) for param in func.params])
-    return KernelSpec(symbol, kernel, params, func.noalias, parallel)
+    return KernelSpec(symbol, kernel, params, func.noalias, parallel, workspace)
 
 
 def _entry(kernel: str, body: str, func: PrimFunc, extents: _ExtentNames, prelude: Prelude) -> str:

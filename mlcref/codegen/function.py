@@ -19,6 +19,7 @@ from mlcref.codegen.storage import (
     shape_variables,
     static_bytes,
 )
+from mlcref.codegen.workspace import Share
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     AllocBuffer, AttrStmt, Break, Buffer, BufferStore, Call, Continue, DeclBuffer, Evaluate, For, IfThenElse, LetStmt,
@@ -47,11 +48,18 @@ class FunctionText:
         self.declared: list[str] = []
         self.lines: list[str] = []
         self.at_exit: list[str] = []
+        self.shares: list[Share] = []
+        self.has_growing_memory = False
         self.bodies: list[FunctionText] = []
         self.is_parallel_body = False
         self.stack_left = 4 * STACK_BYTES
 
     # ---- the whole
+
+    @property
+    def allocates_inside(self) -> bool:
+        """Does it, or a body of its loops, allocate memory whose size is known only there?"""
+        return self.has_growing_memory or any(body.allocates_inside for body in self.bodies)
 
     def all_texts(self) -> list[str]:
         """The bodies of its parallel loops, then this function."""
@@ -60,7 +68,7 @@ class FunctionText:
     def text(self) -> str:
         """The function."""
         head = f"cdef void {self.name}({', '.join(self.arguments.values())}) noexcept nogil:"
-        inner = [*self.declared, *(self.lines or ["pass"]), *self.at_exit]
+        inner = [*self._workspace(), *self.declared, *(self.lines or ["pass"]), *self.at_exit]
         return "\n".join([head, *(f"    {line}" for line in inner)])
 
     def parameters(self, buffers: Sequence[Buffer], scalars: Sequence[Var], exact: set[Var]) -> None:
@@ -217,7 +225,7 @@ class FunctionText:
     def _workspace_slice(self, buffer: Buffer) -> str:
         """The memory of one thread, from a block for all threads that is taken when the function starts."""
         name, count = self.names.name(buffer, buffer.name), padded_count(buffer, self.expressions)
-        self._heap(buffer, f"{self.threads} * {count}")
+        self._heap(buffer, self.threads)
         return f"{name} + threadid() * {count}"
 
     # ---- allocations
@@ -239,7 +247,7 @@ class FunctionText:
             self.workspaces[buffer] = None
         else:
             self.names.name(buffer, buffer.name)
-            self._heap(buffer, padded_count(buffer, self.expressions))
+            self._heap(buffer, 1)
         self.statements(stmt.body, depth)
 
     def _registers(self, buffer: Buffer, pieces: dict[Key, str]) -> None:
@@ -251,18 +259,30 @@ class FunctionText:
             self.declared.append(f"cdef {kind} {slots[key].name}")
         self.expressions.slots[buffer] = slots
 
-    def _heap(self, buffer: Buffer, count: str) -> None:
-        """Memory from the start of the function to its end."""
-        self.prelude.allocation()
-        name, kind = self.names.of[buffer], c_type(buffer.type)
-        self.declared.append(f"cdef {kind}* {name} = <{kind}*>allocate({count} * sizeof({kind}))")
-        self.at_exit.append(f"release({name})")
+    def _heap(self, buffer: Buffer, copies: int) -> None:
+        """Memory from the start of the function to its end: a share of the workspace."""
+        if not self.shares:
+            self.prelude.workspace()
+            self.at_exit.append("keep_workspace(workspace)")
+        self.shares.append(Share(buffer, copies))
+
+    def _workspace(self) -> list[str]:
+        """The lines that take the workspace and point buffers to their shares."""
+        if not self.shares:
+            return []
+        sizes = [share.size(self.expressions) for share in self.shares]
+        lines = [f"cdef char* workspace = take_workspace({' + '.join(sizes)})"]
+        for i, share in enumerate(self.shares):
+            kind, start = c_type(share.buffer.type), " + ".join(["workspace", *sizes[:i]])
+            lines.append(f"cdef {kind}* {self.names.of[share.buffer]} = <{kind}*>({start})")
+        return lines
 
     def _heap_in_place(self, stmt: AllocBuffer, depth: int) -> None:
         """Memory whose size is known only here."""
         if leaves_loop(stmt.body):
             raise _unsupported(f"the memory of {stmt.buffer.name} cannot be left by break or continue", stmt)
         self.prelude.allocation()
+        self.has_growing_memory = True
         buffer, kind = stmt.buffer, c_type(stmt.buffer.type)
         name = self.names.name(buffer, buffer.name)
         self.declared.append(f"cdef {kind}* {name}")

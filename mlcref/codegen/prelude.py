@@ -25,6 +25,24 @@ _ALLOCATE = """static void* allocate(int64_t bytes) {
 }
 static void release(void* memory) { free(memory); }"""
 
+HEADER_BYTES = 64
+"""What stands before a workspace: its size."""
+
+_WORKSPACE = f"""static char* workspace_kept;
+static char* take_workspace(int64_t bytes) {{
+    char* block = __atomic_exchange_n(&workspace_kept, (char*)0, __ATOMIC_ACQUIRE);
+    if (block && *(int64_t*)block < bytes) {{ free(block); block = 0; }}
+    if (!block) {{
+        block = aligned_alloc({HEADER_BYTES}, (size_t)bytes + {HEADER_BYTES});
+        if (!block) {{ fprintf(stderr, "mlcref kernel: out of memory\\n"); abort(); }}
+        *(int64_t*)block = bytes;
+    }}
+    return block + {HEADER_BYTES};
+}}
+static void keep_workspace(char* workspace) {{
+    free(__atomic_exchange_n(&workspace_kept, workspace - {HEADER_BYTES}, __ATOMIC_ACQ_REL));
+}}"""
+
 _INTEGERS = {
     "int8_t": "signed char", "int16_t": "short", "int32_t": "int", "int64_t": "long long", "uint8_t": "unsigned char",
     "uint16_t": "unsigned short", "uint32_t": "unsigned int", "uint64_t": "unsigned long long",
@@ -103,6 +121,12 @@ class Prelude:
         self.code["allocate"] = _ALLOCATE
         self.declarations["allocate"] = "void* allocate(int64_t) nogil"
         self.declarations["release"] = "void release(void*) nogil"
+
+    def workspace(self) -> None:
+        """Add ``take_workspace`` and ``keep_workspace``."""
+        self.code["workspace"] = _WORKSPACE
+        self.declarations["take_workspace"] = "char* take_workspace(int64_t) nogil"
+        self.declarations["keep_workspace"] = "void keep_workspace(char*) nogil"
 
     def special(self, value: float) -> str:
         """A float that has no digits: infinity or not-a-number."""

@@ -26,7 +26,7 @@ def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     source = cached_source(funcs, target, generate)
     kernels = build_kernels(source.text, source.names)
     functions = {spec.symbol: launcher(spec, kernels.address(spec.kernel)) for spec in source.specs}
-    return Module(functions, kernels.source, "cython")
+    return Module(functions, kernels.source, "cython", {spec.symbol: spec.workspace for spec in source.specs})
 
 
 def launcher(spec: KernelSpec, address: int) -> Launcher:

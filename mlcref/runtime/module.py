@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from mlcref.codegen import formula_value
 from mlcref.errors import MlcrefError, UnsupportedError
 from mlcref.runtime import timing
 from mlcref.runtime.array import Device, cpu
@@ -18,8 +19,16 @@ class Module:
     anything is written.
     """
 
-    def __init__(self, functions: Mapping[str, Callable[..., None]], source: str, backend: str) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[..., None]],
+        source: str,
+        backend: str,
+        workspaces: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.functions = dict(functions)
+        self.workspaces = dict(workspaces or {})
+        """Of each compiled function: the formula of the bytes that a call allocates, None where it has none."""
         self.backend = backend
         self._source = source
 
@@ -67,6 +76,24 @@ class Module:
         if dev is not None and dev.type != cpu().type:
             raise UnsupportedError(f"this module does not run on {dev}", rule="module.device", hint="use cpu(0)")
         return timing.time_evaluator(self[func_name], number, repeat, min_repeat_ms)
+
+    def workspace_bytes(self, func_name: str, **sizes: int) -> int:
+        """The bytes that one call of ``func_name`` allocates: packed operands and other private buffers of all its
+        threads, beyond a few KiB on the stack. ``sizes`` are the values of symbolic extents; ``workspaces`` has the
+        formulas.
+
+        The module keeps the memory for the next call; calls at the same time allocate as much each. Raises
+        ``UnsupportedError`` where the size depends on the progress of the function's loops, ``MlcrefError`` when one
+        of ``sizes`` is missing.
+        """
+        self[func_name]
+        formula = self.workspaces.get(func_name)
+        if formula is None:
+            raise UnsupportedError(
+                f"no formula says what {func_name} allocates", rule="module.workspace",
+                hint="buffers with extents that are constants or parameters have one, in compiled functions",
+            )  # fmt: skip
+        return formula_value(formula, sizes)
 
     def get_source(self, fmt: str = "") -> str:
         """The generated text, whatever ``fmt`` names."""

@@ -22,12 +22,20 @@ cdef extern from *:
         float r = a - n * 0x1.62e4000000000p-1f - n * 0x1.7f7d1cf79abc9p-20f;
         float p = r * r * ((((0x1.6d7547f77be0dp-10f * r + 0x1.120b78b4fe5bfp-7f) * r + 0x1.5554b8d6f7707p-5f) * r + 0x1.5554dce9615d1p-3f) * r + 0x1.0000001724474p-1f) + r;
         return scale_float32(1 + p, n, bits_float32(t)); }
-    static void* allocate(int64_t bytes) {
-        void* memory = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
-        if (!memory) { fprintf(stderr, "mlcref kernel: out of memory\\n"); abort(); }
-        return memory;
+    static char* workspace_kept;
+    static char* take_workspace(int64_t bytes) {
+        char* block = __atomic_exchange_n(&workspace_kept, (char*)0, __ATOMIC_ACQUIRE);
+        if (block && *(int64_t*)block < bytes) { free(block); block = 0; }
+        if (!block) {
+            block = aligned_alloc(64, (size_t)bytes + 64);
+            if (!block) { fprintf(stderr, "mlcref kernel: out of memory\\n"); abort(); }
+            *(int64_t*)block = bytes;
+        }
+        return block + 64;
     }
-    static void release(void* memory) { free(memory); }
+    static void keep_workspace(char* workspace) {
+        free(__atomic_exchange_n(&workspace_kept, workspace - 64, __ATOMIC_ACQ_REL));
+    }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -39,8 +47,8 @@ cdef extern from *:
     ctypedef unsigned long long uint64_t
     ctypedef float* float32_restrict
     float exp_float32(float) nogil
-    void* allocate(int64_t) nogil
-    void release(void*) nogil
+    char* take_workspace(int64_t) nogil
+    void keep_workspace(char*) nogil
 
 
 cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i, float32_restrict E) noexcept nogil:
@@ -58,11 +66,12 @@ cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i
         C[i * 5000 + j_2] = E[j_2] / S
 
 cdef void row_normalise_body(float32_restrict A, float32_restrict C) noexcept nogil:
+    cdef char* workspace = take_workspace(40064)
+    cdef float* E = <float*>(workspace)
     cdef int64_t i
-    cdef float* E = <float*>allocate(2 * 5008 * sizeof(float))
     for i in prange(16, num_threads=2, schedule="static"):
         row_normalise_body_i(A, C, i, E + threadid() * 5008)
-    release(E)
+    keep_workspace(workspace)
 
 cdef void row_normalise_kernel(void** args) noexcept nogil:
     row_normalise_body(<float32_restrict>args[0], <float32_restrict>args[1])
