@@ -32,6 +32,7 @@ class Machine:
 
     @staticmethod
     def of(target: Any) -> Machine:
-        """The machine that a target (or what makes one) describes."""
+        """The machine that a target (or what makes one) describes. Schedules may fill half of the second cache."""
         chosen = target if isinstance(target, Target) else Target(target)
-        return Machine(threads=chosen.num_cores)
+        cpu = chosen.cpu
+        return Machine(cpu.vector_bytes, cpu.vector_registers, cpu.l2_bytes // 2, chosen.num_cores)

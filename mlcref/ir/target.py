@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import Any, ClassVar
 
 from mlcref.errors import MlcrefError
+from mlcref.ir.cpu import Cpu, host_cpu
 
 _BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda", "nvidia": "cuda", "metal": "metal"}
+
+_CPU_FIELDS = tuple([field.name for field in fields(Cpu)])
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,23 @@ class Target:
         """Threads that a parallel loop may use: the option ``num-cores``, else the cores this process may run on."""
         value = self.options.get("num-cores")
         return int(value) if value is not None else len(os.sched_getaffinity(0))
+
+    @property
+    def cpu(self) -> Cpu:
+        """The core that code is fitted to: the options ``vector-bytes``, ``vector-registers``, ``l1-bytes`` and
+        ``l2-bytes``; what is not given is that of this machine. Raises ``MlcrefError`` for what is no power of two of
+        bytes from 1 to 64.
+
+        >>> Target("cython --vector-bytes=16 --vector-registers=16").cpu.vector_bytes
+        16
+        """
+        given = {name: self.options.get(name.replace("_", "-")) for name in _CPU_FIELDS}
+        cpu = replace(host_cpu(), **{name: int(value) for name, value in given.items() if value is not None})
+        if cpu.vector_bytes not in (1, 2, 4, 8, 16, 32, 64):
+            raise MlcrefError(
+                f"vectors of {cpu.vector_bytes} bytes", hint="--vector-bytes is 16, 32 or 64, or 1 for scalar code"
+            )
+        return cpu
 
     @staticmethod
     def current(allow_none: bool = True) -> Target | None:

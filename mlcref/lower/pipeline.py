@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from mlcref.ir import PrimFunc, Target, refuse_unscheduled, wellformed
 from mlcref.lower.compact_buffers import compact_buffers
@@ -28,11 +29,22 @@ After = Callable[[str, PrimFunc], None]
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A named step of lowering. ``stage`` is the stage of its result, as ``ir.wellformed`` checks it."""
+    """A named step of lowering. ``stage`` is the stage of its result, as ``ir.wellformed`` checks it; ``fit`` gives the
+    step for a target, where that makes a difference.
+    """
 
     name: str
     run: Callable[[PrimFunc], PrimFunc]
     stage: str = "blockless"
+    fit: Callable[[Target], Callable[[PrimFunc], PrimFunc]] | None = None
+
+    def fitted(self, target: Target | None) -> Callable[[PrimFunc], PrimFunc]:
+        """The step for ``target``; for any, without one."""
+        return self.run if target is None or self.fit is None else self.fit(target)
+
+
+def _vectorize_for(target: Target) -> Callable[[PrimFunc], PrimFunc]:
+    return partial(vectorize, vector_bytes=target.cpu.vector_bytes)
 
 
 PIPELINE: tuple[Pass, ...] = (
@@ -44,7 +56,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("sink_allocations", sink_allocations),
     Pass("compact_buffers", compact_buffers),
     Pass("vectorize_short_loops", vectorize_short_loops),
-    Pass("vectorize", vectorize),
+    Pass("vectorize", vectorize, fit=_vectorize_for),
     Pass("unroll", unroll),
     Pass("simplify_indices", simplify),
     Pass("hoist_conditions", hoist_conditions),
@@ -61,7 +73,7 @@ def lower(func: PrimFunc, target: Target | None = None, after: After | None = No
     """
     refuse_unscheduled(func, "lowering")
     for step in PIPELINE:
-        func = step.run(func)
+        func = step.fitted(target)(func)
         if after is not None:
             wellformed(func, step.stage)
             after(step.name, func)

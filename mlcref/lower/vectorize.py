@@ -1,7 +1,7 @@
 """Loops of kind "vectorized" as vector statements: ``Ramp`` indices, ``Broadcast`` scalars, elementwise arithmetic,
 calls, conditions; ``Shuffle`` where a tile is copied transposed.
 
-A loop is cut into pieces of at most 64 bytes per vector, each a power of two of lanes. Where a statement has no
+A loop is cut into pieces of at most a vector of the target, each a power of two of lanes. Where a statement has no
 vector form the loop becomes serial: its iterations do not conflict, so that both mean the same.
 """
 
@@ -23,6 +23,7 @@ from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.transpose_tiles import transpose_tiles
 
 VECTOR_BYTES = 64
+"""Bytes of a vector where no target says so."""
 MAX_UNROLLED = 8
 """Pieces of one loop that are written out rather than looped over."""
 _ARITHMETIC = (Add, Sub, Mul, Div, Max, Min)
@@ -32,26 +33,29 @@ _PREDICATES = ("isnan", "isinf", "isfinite")
 _ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
-def vectorize(func: PrimFunc) -> PrimFunc:
-    """``func`` with its vectorized loops as vector statements where those exist, as serial loops elsewhere."""
+def vectorize(func: PrimFunc, vector_bytes: int = VECTOR_BYTES) -> PrimFunc:
+    """``func`` with its vectorized loops as statements over vectors of ``vector_bytes`` where those exist, as serial
+    loops elsewhere.
+    """
     func = eager_choices(transpose_tiles(func))
-    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars())))
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), vector_bytes))
 
 
-def _visit(stmt: Stmt, dom: Domains) -> Stmt:
+def _visit(stmt: Stmt, dom: Domains, vector_bytes: int) -> Stmt:
     inner = with_loop(dom, stmt)
-    stmt = map_children(lambda child: _visit(child, inner) if isinstance(child, Stmt) else child, stmt)
+    stmt = map_children(lambda child: _visit(child, inner, vector_bytes) if isinstance(child, Stmt) else child, stmt)
     if isinstance(stmt, For) and stmt.kind == "vectorized":
-        return vectorized(stmt, dom)
+        return vectorized(stmt, dom, vector_bytes)
     return seq(*children_of(stmt))
 
 
-def vectorized(loop: For, dom: Domains) -> Stmt:
+def vectorized(loop: For, dom: Domains, vector_bytes: int = VECTOR_BYTES) -> Stmt:
     """``loop`` as vector statements, or as a serial loop where it has no vector form."""
     extent = constant(loop.extent)
-    if extent is None or extent < 2 or not _has_vector_form(loop, dom):
+    lanes = lanes_of_vectors(loop.body, vector_bytes)
+    if extent is None or extent < 2 or lanes < 2 or not _has_vector_form(loop, dom):
         return replace(loop, kind="serial")
-    return seq(*_pieces(loop, extent, lanes_of_vectors(loop.body), dom))
+    return seq(*_pieces(loop, extent, lanes, dom))
 
 
 def _has_vector_form(loop: For, dom: Domains) -> bool:
@@ -62,11 +66,11 @@ def _has_vector_form(loop: For, dom: Domains) -> bool:
     return True
 
 
-def lanes_of_vectors(body: Stmt) -> int:
-    """Lanes of a full vector of the widest elements that ``body`` touches."""
+def lanes_of_vectors(body: Stmt, vector_bytes: int = VECTOR_BYTES) -> int:
+    """Lanes of a full vector of the widest elements that ``body`` touches; 0 where those fill more than a vector."""
     types = [node.buffer.type for node in walk(body) if isinstance(node, BufferLoad | BufferStore)]
     types += [node.type for node in walk(body) if isinstance(node, Cast)]
-    return VECTOR_BYTES // max((dt.parse(name).bits // 8 for name in types if name in _ELEMENTS), default=8)
+    return vector_bytes // max((dt.parse(name).bits // 8 for name in types if name in _ELEMENTS), default=8)
 
 
 def _pieces(loop: For, extent: int, most: int, dom: Domains) -> Iterable[Stmt]:

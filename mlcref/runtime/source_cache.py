@@ -48,7 +48,7 @@ def cached_source(
 
 def _key(funcs: Mapping[str, PrimFunc], target: Target) -> str:
     described = [part for symbol, func in funcs.items() for part in (symbol, *_described(func))]
-    return digest(_translators(), str(target), str(target.num_cores), *described)
+    return digest(_translators(), str(target), str(target.num_cores), repr(target.cpu), *described)
 
 
 def _described(func: PrimFunc) -> tuple[str, str]:
