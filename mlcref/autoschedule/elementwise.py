@@ -6,7 +6,7 @@ from math import prod
 
 from mlcref.autoschedule.structure import nest_of
 from mlcref.autoschedule.work import Work
-from mlcref.schedule import BlockRV
+from mlcref.schedule import BlockRV, LoopRV
 
 _COST = 32
 """An element read and written, in products of a sum."""
@@ -19,13 +19,18 @@ def schedule_elementwise(work: Work, block: BlockRV) -> bool:
     nest = nest_of(work.func, work.token(block))
     if nest is None or nest.reduce or not nest.order:
         return False
-    sch, sizes = work.sch, [nest.extents[item.var] for item in nest.order]
-    *outer, last = sch.get_loops(block)
-    width = _VECTORS * work.machine.lanes(nest.store.buffer.type)
-    if sizes[-1] > width:
-        rest, last = sch.split(last, [None, width])
-        outer.append(rest)
-    work.tries("vectorize", last)
-    work.share(outer, _COST * prod(sizes))
+    outer = as_lanes(work, block)
+    work.share(outer, _COST * prod(nest.extents.values()))
     work.finish(block)
     return True
+
+
+def as_lanes(work: Work, block: BlockRV) -> list[LoopRV]:
+    """Vectorize the innermost loop of a block, a few vectors at a time; the loops around those."""
+    *outer, last = work.sch.get_loops(block)
+    width = _VECTORS * work.machine.lanes(work.block(block).writes[0].buffer.type)
+    if work.extent(last) > width:
+        rest, last = work.sch.split(last, [None, width])
+        outer.append(rest)
+    work.tries("vectorize", last)
+    return outer

@@ -36,10 +36,11 @@ def lane_of(nest: Nest) -> IterVar | None:
     lane = next((item for item in nest.spatial if indices and item.var is indices[-1]), None)
     if lane is None or nest.extents[lane.var] < 2:
         return None
-    return lane if all(_runs_along(load, lane, nest) for load in loads(nest.store.value)) else None
+    return lane if all(runs_along(load, lane, nest) for load in loads(nest.store.value)) else None
 
 
-def _runs_along(load: BufferLoad, lane: IterVar, nest: Nest) -> bool:
+def runs_along(load: BufferLoad, lane: IterVar, nest: Nest) -> bool:
+    """Are the elements that an access reads for consecutive values of an iterator neighbours, or one element?"""
     if not load.indices:
         return True
     *outer, last = load.indices

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcref.autoschedule.machine import Machine
 from mlcref.errors import ScheduleError
-from mlcref.ir import Block, For, PrimFunc, Token
+from mlcref.ir import Block, For, PrimFunc, Token, Var
 from mlcref.schedule import BlockRV, LoopRV, Schedule
 from mlcref.schedule.find import constant_extent
 
@@ -46,6 +46,12 @@ class Work:
         extent = constant_extent(loop)
         assert extent is not None
         return extent
+
+    def variable(self, rv: LoopRV) -> Var:
+        """The variable of a loop."""
+        loop = self.sch.get(rv)
+        assert isinstance(loop, For)
+        return loop.loop_var
 
     def finish(self, *blocks: BlockRV) -> None:
         """No other rule looks at these blocks."""
