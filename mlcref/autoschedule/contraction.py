@@ -8,6 +8,7 @@ from math import prod
 from mlcref.autoschedule.lanes import vectorize_last
 from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
 from mlcref.autoschedule.tiles import Tile, panels_at_once, reduced_at_once, register_tile, rounded_up
+from mlcref.autoschedule.transposes import in_tiles
 from mlcref.autoschedule.work import Work
 from mlcref.dtype import parse
 from mlcref.ir import Expr, IterVar, Var, loads
@@ -200,8 +201,11 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
     own = sch.get_loops(pack)[-len(wide.indices) :]
     panel, lane = sch.split(own[axis], [None, width])
     others = [loop for d, loop in enumerate(own) if d != axis]
-    sch.reorder(panel, *others, lane)
+    if axis == len(own) - 1:
+        sch.reorder(panel, *others, lane)
+        sch.vectorize(lane)
+    else:
+        in_tiles(work, pack, [panel, *others[:-1]], others[-1], lane)
     if at_start and plan.threads > 1:
         sch.parallel(panel)
-    sch.vectorize(lane)
     work.finish(pack)

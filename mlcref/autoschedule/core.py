@@ -10,13 +10,14 @@ from mlcref.autoschedule.elementwise import schedule_elementwise
 from mlcref.autoschedule.inlining import inline_elementwise
 from mlcref.autoschedule.machine import Machine
 from mlcref.autoschedule.rows import schedule_rows
+from mlcref.autoschedule.transposes import schedule_transposed
 from mlcref.autoschedule.windows import schedule_window
 from mlcref.autoschedule.work import Work
 from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
-    schedule_rows, schedule_contraction, schedule_window, schedule_elementwise,
+    schedule_rows, schedule_contraction, schedule_window, schedule_transposed, schedule_elementwise,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 

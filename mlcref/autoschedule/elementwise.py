@@ -8,7 +8,7 @@ from mlcref.autoschedule.structure import nest_of
 from mlcref.autoschedule.work import Work
 from mlcref.schedule import BlockRV, LoopRV
 
-_COST = 32
+COST = 32
 """An element read and written, in products of a sum."""
 _VECTORS = 4
 """Vectors of one iteration."""
@@ -20,7 +20,7 @@ def schedule_elementwise(work: Work, block: BlockRV) -> bool:
     if nest is None or nest.reduce or not nest.order:
         return False
     outer = as_lanes(work, block)
-    work.share(outer, _COST * prod(nest.extents.values()))
+    work.share(outer, COST * prod(nest.extents.values()))
     work.finish(block)
     return True
 

@@ -8,7 +8,7 @@ from math import prod
 
 from mlcref.autoschedule.elementwise import as_lanes
 from mlcref.autoschedule.partials import VECTORS, as_vectors, in_parts, lane_reduced
-from mlcref.autoschedule.structure import Nest, contraction_of, nest_of
+from mlcref.autoschedule.structure import Nest, are, contraction_of, nest_of
 from mlcref.autoschedule.tiles import rounded_up
 from mlcref.autoschedule.work import Work
 from mlcref.ir import BlockRealize, Buffer, IterVar, loads
@@ -59,7 +59,7 @@ def row_axis(nest: Nest) -> IterVar | None:
     if not nest.reduce or nest.realize.block.init is None:
         return None
     rows = nest.order[: len(nest.spatial)]
-    if rows != nest.spatial or [item.var for item in rows] != list(nest.store.indices):
+    if rows != nest.spatial or not are(nest.store.indices, rows):
         return None
     form = contraction_of(nest)
     if form is not None and prod(nest.extents[item.var] for item in form.rows) > _FEW_ROWS:
@@ -122,7 +122,7 @@ def _is_over(work: Work, realize: BlockRealize, rows: list[int]) -> bool:
     return (
         [nest.extents[item.var] for item in leading] == rows
         and all(item.iter_type == "spatial" for item in leading)
-        and list(nest.store.indices[: len(rows)]) == [item.var for item in leading]
+        and are(nest.store.indices[: len(rows)], leading)
     )
 
 
@@ -131,9 +131,9 @@ def _reads(reader: BlockRealize, writer: BlockRealize, work: Work, rows: list[in
     made: set[Buffer] = {region.buffer for region in writer.block.writes}
     nest = nest_of(work.func, reader.block.token)
     assert nest is not None
-    own = [item.var for item in nest.order[: len(rows)]]
+    own = nest.order[: len(rows)]
     taken = [load for load in loads(nest.store.value) if load.buffer in made and load.buffer is not nest.store.buffer]
-    return bool(taken) and all(list(load.indices[: len(rows)]) == own for load in taken)
+    return bool(taken) and all(are(load.indices[: len(rows)], own) for load in taken)
 
 
 def _by_rows(work: Work, members: list[Member], rows: int, terms: int) -> None:

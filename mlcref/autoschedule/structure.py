@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcref.ir import (
@@ -87,6 +88,11 @@ def contraction_of(nest: Nest) -> Contraction | None:
         columns=tuple([item for item in others if item.var in in_wide and item.var not in in_narrow]),
         batch=tuple([item for item in others if (item.var in in_narrow) == (item.var in in_wide)]),
     )  # fmt: skip
+
+
+def are(indices: Sequence[Expr], items: Sequence[IterVar]) -> bool:
+    """Are these indices just these iterators, in this order?"""
+    return len(indices) == len(items) and all(i is item.var for i, item in zip(indices, items, strict=True))
 
 
 def used_in(load: BufferLoad) -> set[Var]:

@@ -1,4 +1,5 @@
-"""Schedules along rows: reductions of rows, chains of blocks over the same rows, products with few rows."""
+"""Schedules along rows: reductions of rows, chains of blocks over the same rows, products with few rows, and rows
+that become columns."""
 
 from __future__ import annotations
 
@@ -88,6 +89,18 @@ def products_with_rows(rows: int, columns: int, terms: int) -> PrimFunc:
     return te.create_prim_func([X, W, Y])
 
 
+def transposed(shape: list[int], order: list[int], twice: bool) -> PrimFunc:
+    """A tensor with its dimensions in another order; ``twice`` adds it to itself in its own order where it fits."""
+    X = te.placeholder(tuple(shape), name="X")
+    made = tuple([shape[axis] for axis in order])
+
+    def element(*i: Any) -> Any:
+        moved = X[tuple([i[order.index(axis)] for axis in range(len(shape))])]
+        return moved + X[i] if twice and made == tuple(shape) else moved
+
+    return te.create_prim_func([X, te.compute(made, element, name="Y")])
+
+
 chains = st.one_of(
     st.builds(row_reduction, st.lists(extents, max_size=2), long, st.sampled_from(sorted(REDUCERS))),
     st.builds(blocks_of_rows, extents, extents, extents),
@@ -95,6 +108,8 @@ chains = st.one_of(
     st.builds(layernorm, st.integers(1, 4), long),
     st.builds(log_sum_exp, st.integers(1, 4), long),
     st.builds(products_with_rows, st.integers(1, 3), extents, long),
+    st.builds(transposed, st.lists(extents, min_size=3, max_size=3), st.permutations([0, 1, 2]), st.booleans()),
+    st.builds(transposed, st.lists(long, min_size=2, max_size=2), st.just([1, 0]), st.booleans()),
 )
 
 
@@ -111,6 +126,8 @@ def test_compiled_rows_match_the_oracle(threads: int) -> None:
     made = [row_reduction([7], 150, kind) for kind in sorted(REDUCERS)] + [row_reduction([], 333, "sum")]
     made += [row_reduction([3], 70, "sum", "int32"), blocks_of_rows(3, 4, 37), softmax([3, 2], 83, True)]
     made += [softmax([5], 70, False), layernorm(5, 75), log_sum_exp(4, 40), products_with_rows(1, 9, 85)]
+    made += [transposed([35, 50], [1, 0], False), transposed([20, 2, 33], [2, 1, 0], False)]
+    made += [transposed([19, 19], [1, 0], True)]
     funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, parallel_work=0)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, f"cython --num-cores={threads}")

@@ -1,0 +1,62 @@
+"""Blocks whose elements are neighbours in one order where they are read, and in another where they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from mlcref.autoschedule.elementwise import COST
+from mlcref.autoschedule.structure import Nest, nest_of
+from mlcref.autoschedule.work import Work
+from mlcref.ir import Expr, IterVar, loads
+from mlcref.schedule import BlockRV, LoopRV
+
+_LARGEST = 16
+"""Rows and columns of a tile; that many vectors are exchanged in registers."""
+_TILES = 4
+"""Tiles of a row of a square of tiles: what is read of a line of one side is near what is read next."""
+
+
+def schedule_transposed(work: Work, block: BlockRV) -> bool:
+    """Copy square tiles where a block exchanges dimensions; says whether it does."""
+    nest = nest_of(work.func, work.token(block))
+    pair = None if nest is None else exchanged(nest)
+    if nest is None or pair is None:
+        return False
+    loops = dict(zip([item.var for item in nest.order], work.sch.get_loops(block), strict=True))
+    down, across = (loops.pop(item.var) for item in pair)
+    outer = in_tiles(work, block, list(loops.values()), down, across)
+    work.share(outer, COST * prod(nest.extents.values()))
+    work.finish(block)
+    return True
+
+
+def exchanged(nest: Nest) -> tuple[IterVar, IterVar] | None:
+    """The iterator along which the elements that are read are neighbours, and the one along which those are that are
+    stored, where these are two."""
+    across = _at_end(nest.store.indices, nest)
+    if nest.reduce or across is None:
+        return None
+    for load in loads(nest.store.value):
+        down = _at_end(load.indices, nest)
+        if down is None or down is across or min(nest.extents[down.var], nest.extents[across.var]) == 1:
+            continue
+        if any(i is down.var for i in nest.store.indices) and any(i is across.var for i in load.indices):
+            return down, across
+    return None
+
+
+def _at_end(indices: Sequence[Expr], nest: Nest) -> IterVar | None:
+    """The iterator that is the last index."""
+    return next((item for item in nest.spatial if indices and item.var is indices[-1]), None)
+
+
+def in_tiles(work: Work, block: BlockRV, outer: list[LoopRV], down: LoopRV, across: LoopRV) -> list[LoopRV]:
+    """Order the loops of a block by tiles below ``outer``, lanes along ``across``; the loops around the tiles."""
+    size = min(work.machine.lanes(work.block(block).writes[0].buffer.type), _LARGEST)
+    rows, row_tiles, row = work.split(down, None, _TILES, size)
+    columns, column_tiles, column = work.split(across, None, _TILES, size)
+    work.sch.reorder(*outer, *rows, *columns, *row_tiles, *column_tiles, *row, *column)
+    for loop in column:
+        work.tries("vectorize", loop)
+    return [*outer, *rows, *columns]
