@@ -35,7 +35,8 @@ def test_instruction_sets(machine: str, flags: str, unit: tuple[int, int]) -> No
 
 
 def test_caches_are_read_or_assumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for n, (level, kind, size) in enumerate([("1", "Instruction", "64K"), ("1", "Data", "48K"), ("2", "Unified", "2M")]):
+    levels = [("1", "Instruction", "64K"), ("1", "Data", "48K"), ("2", "Unified", "2M")]
+    for n, (level, kind, size) in enumerate(levels):
         folder = tmp_path / f"index{n}"
         folder.mkdir()
         for name, text in (("level", level), ("type", kind), ("size", size)):
