@@ -41,11 +41,13 @@ _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.
             "float64": 1.7976931348623157e308}  # fmt: skip
 
 
-def _lowest(dtype: str) -> Expr:
+def lowest(dtype: str) -> Expr:
+    """The least number of a data type."""
     return const(-_LARGEST[dtype] if dt.is_float(dtype) else dt.integer_range(dtype)[0], dtype)
 
 
-def _highest(dtype: str) -> Expr:
+def highest(dtype: str) -> Expr:
+    """The largest number of a data type."""
     return const(_LARGEST[dtype] if dt.is_float(dtype) else dt.integer_range(dtype)[1], dtype)
 
 
@@ -228,7 +230,7 @@ def _row_sums(b: Builder, source: Buffer) -> Buffer:
     """A reduction per row and what comes of it, row by row."""
     *shape, size = shape_of(source)
     total = b.block(shape, lambda v, k: source[(*v, k[0])], source.type, reduce=[size],
-                    combine=lambda a, x: binary(Max, a, x), start=_lowest(source.type), plain=True)  # fmt: skip
+                    combine=lambda a, x: binary(Max, a, x), start=lowest(source.type), plain=True)  # fmt: skip
     scaled = b.block([*shape, size], lambda v, _: source[tuple(v)] - total[tuple(v[:-1])], source.type, plain=True)
     b.together(b.pick(range(1, len(shape) + 1)))
     return scaled
@@ -256,9 +258,9 @@ def _fold(b: Builder, source: Buffer) -> Buffer:
 def _operator(b: Builder, dtype: str) -> tuple[Callable[[Expr, Expr], Expr], Expr]:
     name = b.pick(["sum", "max", "min", "prod", "minus", "horner", "last", "first"])
     if name == "max":
-        return lambda a, x: binary(Max, a, x), b.pick([_lowest(dtype), const(0, dtype)])
+        return lambda a, x: binary(Max, a, x), b.pick([lowest(dtype), const(0, dtype)])
     if name == "min":
-        return lambda a, x: binary(Min, a, x), b.pick([_highest(dtype), const(1, dtype)])
+        return lambda a, x: binary(Min, a, x), b.pick([highest(dtype), const(1, dtype)])
     if name == "prod":
         return lambda a, x: a * x, const(b.pick([1, 2]), dtype)
     if name == "minus":
@@ -268,7 +270,7 @@ def _operator(b: Builder, dtype: str) -> tuple[Callable[[Expr, Expr], Expr], Exp
     if name == "last":
         return lambda a, x: x, const(0, dtype)
     if name == "first":
-        return lambda a, x: Select(a < x, x, a), _lowest(dtype)
+        return lambda a, x: Select(a < x, x, a), lowest(dtype)
     return lambda a, x: a + x, const(b.pick([0, 0, 5]), dtype)
 
 
@@ -304,7 +306,7 @@ def _best(b: Builder, source: Buffer) -> Buffer:
         i, value = Var("index", "int32"), Var("value", source.type)
         stores = seq(BufferStore(where, i, index), BufferStore(best, value, index))
         inner = LetStmt(value, Select(greater, best[index], x), stores)
-        init = seq(BufferStore(where, const(-1), index), BufferStore(best, _lowest(source.type), index))
+        init = seq(BufferStore(where, const(-1), index), BufferStore(best, lowest(source.type), index))
         return init, LetStmt(i, Select(first, where[index], at), inner)
 
     b.nest(shape, [size], stored)

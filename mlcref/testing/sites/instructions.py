@@ -9,6 +9,7 @@ from mlcref.ir import (
     And, Buffer, Expr, For, Max, Min, PrimFunc, Select, Var, binary, call, const, replace,
 )  # fmt: skip
 from mlcref.verify.program_builder import STYLES, Builder, Nest, Style, shape_of
+from mlcref.verify.varied_stages import highest, lowest
 
 Pick = Callable[..., Any]
 Vars = Sequence[Var]
@@ -343,6 +344,31 @@ def carried(pick: Pick) -> PrimFunc:
     return b.function(b.sinks())
 
 
+# ---- reductions beside their producers
+
+
+def fed(pick: Pick) -> PrimFunc:
+    """A reduction of what a block under the same outer loops, some of them or none, has written."""
+    b = _builder(pick)
+    source = b.param([pick(_EXTENTS) for _ in range(pick([2, 2, 3]))], b.dtype)
+    shape = shape_of(source)
+    first = len(shape) - pick([1, 2, 2])  # the dimensions that are reduced begin here
+    made = b.block(shape, lambda v, _: source[tuple(v)] * const(2, source.type), source.type, plain=True)
+    read = pick([made, made, source])
+    kind = pick(["sum", "max", "min", "max"])
+    start = {"sum": const(0, source.type), "max": lowest(source.type), "min": highest(source.type)}[kind]
+
+    def combine(a: Expr, x: Expr) -> Expr:
+        return a + x if kind == "sum" else binary(Max if kind == "max" else Min, a, x)
+
+    b.block(
+        shape[:first] or [1], lambda v, k: read[(*v[:first], *k)], source.type, reduce=shape[first:], combine=combine,
+        start=start, plain=True,
+    )  # fmt: skip
+    b.together(pick([0, *range(first + 1)]))
+    return b.function(b.sinks())
+
+
 # ---- layouts
 
 
@@ -381,5 +407,6 @@ SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
     "primitive:reorder": (carried,),
     "primitive:reverse_compute_at": (meetings, slices),
     "primitive:reverse_compute_inline": (pairs,),
+    "primitive:rfactor": (fed,),
     "primitive:transform_layout": (stored,),
 }
