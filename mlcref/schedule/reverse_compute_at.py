@@ -235,7 +235,7 @@ def _check_coverage(
             refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "the iterator")])
         now = None if taken is None else _cut(taken[k], domain)
         then = _cut(everything.get(k, domain), domain)
-        unlike = domain is None and k in everything and not _as_long_as_read(realize, item)
+        unlike = domain is None and not _as_long_as_read(realize, item)
         if unlike or taken is None or not contains(then, now, ranges) or not contains(now, then, ranges):
             what = f"the iterations would not provably run every instance of block {realize.block.name}, and no other"
             refuse(func, "reverse_compute_at.P7", what, [*marks, (item, "this iterator")])

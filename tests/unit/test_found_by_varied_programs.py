@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mlcref.errors import ScheduleError
 from mlcref.interp import findings
 from mlcref.schedule import Schedule
 from mlcref.script import from_source
@@ -85,3 +86,34 @@ def main(A: T.Buffer((7,), "float32"), B: T.Buffer((7,), "float32")):
     sch = Schedule(before)
     sch.cache_write("B", 0, "local")
     assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
+
+
+def test_a_consumer_of_more_rows_than_are_produced_stays() -> None:
+    """Symbolic, the padded rows are others than those of the producer's loops: the last one would never be written."""
+    before = from_source("""
+@T.prim_func
+def main(a: T.handle, C: T.Buffer((2,), "float32")):
+    n = T.int32()
+    A = T.match_buffer(a, (n, 2))
+    B = T.alloc_buffer((n, 2))
+    P = T.alloc_buffer(((n + 1) // 2 * 2, 2))
+    for i, j in T.grid(n, 2):
+        with T.block("B"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            B[vi, vj] = A[vi, vj] * T.float32(2.0)
+    for i, j in T.grid((n + 1) // 2 * 2, 2):
+        with T.block("P"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            T.reads(B[vi, vj])
+            P[vi, vj] = T.if_then_else(vi < n, B[vi, vj], T.float32(0.0))
+    for j, i in T.grid(2, (n + 1) // 2 * 2):
+        with T.block("C"):
+            vj, vi = T.axis.remap("SR", [j, i])
+            with T.init():
+                C[vj] = T.float32(0.0)
+            C[vj] = C[vj] + P[vi, vj]
+""")
+    sch = Schedule(before)
+    inner = sch.get_loops(sch.get_block("B"))[1]
+    with pytest.raises(ScheduleError, match=r"provably run every instance.*reverse_compute_at.P7"):
+        sch.reverse_compute_at(sch.get_block("P"), inner)
