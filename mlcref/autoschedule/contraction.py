@@ -8,7 +8,7 @@ from math import prod
 from mlcref.autoschedule.lanes import vectorize_last
 from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
 from mlcref.autoschedule.tiles import Tile, panels_at_once, reduced_at_once, register_tile, rounded_up
-from mlcref.autoschedule.transposes import in_tiles
+from mlcref.autoschedule.transposes import exchanged, in_tiles, moved_in_tiles
 from mlcref.autoschedule.work import Work
 from mlcref.dtype import parse
 from mlcref.ir import Expr, IterVar, Var, loads
@@ -51,7 +51,7 @@ def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
         return None
     wanted = [item.var for item in nest.order]
     for load in loads(nest.store.value):
-        if load.buffer is out and not all(i is v for i, v in zip(load.indices, wanted, strict=True)):
+        if load.buffer is out and not all(any(i is v for i in load.indices) for v in wanted):
             return None
     (follower,) = work.sch.get_consumers(block)
     return follower
@@ -137,6 +137,8 @@ def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockR
             pack = copy
         elif read in (form.narrow.buffer, form.wide.buffer) and work.block(copy).name.endswith("_pad"):
             sch.compute_inline(copy)
+    if work.block(block).writes[0].buffer is form.nest.store.buffer:
+        return pack, None
     (cut,) = sch.get_consumers(block)
     return pack, cut
 
@@ -165,10 +167,17 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     if plan.packed:
         _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
     if cut is not None:
+        made = nest_of(work.func, work.token(cut))
+        turned = exchanged(made) if made is not None and plan.parts == 1 else None
         place = panel or strip if plan.parts == 1 else slab or across
+        if turned is not None:
+            place = [*batch, *outer]
         if place:
             sch.reverse_compute_at(cut, place[-1])
-        vectorize_last(work, cut)
+        if turned is not None:
+            moved_in_tiles(work, cut, turned)
+        else:
+            vectorize_last(work, cut)
         work.finish(cut)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
@@ -205,7 +214,8 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
         sch.reorder(panel, *others, lane)
         sch.vectorize(lane)
     else:
-        in_tiles(work, pack, [panel, *others[:-1]], others[-1], lane)
+        down = next((loop for loop in reversed(others) if work.extent(loop) > 1), others[-1])
+        in_tiles(work, pack, [panel, *[loop for loop in others if loop is not down]], down, lane)
     if at_start and plan.threads > 1:
         sch.parallel(panel)
     work.finish(pack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mlcref.autoschedule.channels import schedule_channels_first
 from mlcref.autoschedule.contraction import schedule_contraction
 from mlcref.autoschedule.elementwise import schedule_elementwise
 from mlcref.autoschedule.inlining import inline_elementwise
@@ -17,7 +18,8 @@ from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
-    schedule_rows, schedule_contraction, schedule_window, schedule_transposed, schedule_elementwise,
+    schedule_rows, schedule_channels_first, schedule_contraction, schedule_window, schedule_transposed,
+    schedule_elementwise,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 

@@ -8,10 +8,10 @@ from math import prod
 from mlcref.autoschedule.elementwise import COST
 from mlcref.autoschedule.structure import Nest, nest_of
 from mlcref.autoschedule.work import Work
-from mlcref.ir import Expr, IterVar, loads
-from mlcref.schedule import BlockRV, LoopRV
+from mlcref.ir import Expr, IterVar, loads, variables
+from mlcref.schedule import BlockRV, LoopRV, find
 
-_LARGEST = 16
+_SIZES = (16, 8, 4)
 """Rows and columns of a tile; that many vectors are exchanged in registers."""
 _TILES = 4
 """Tiles of a row of a square of tiles: what is read of a line of one side is near what is read next."""
@@ -46,6 +46,26 @@ def exchanged(nest: Nest) -> tuple[IterVar, IterVar] | None:
     return None
 
 
+def _tiles(work: Work, loop: LoopRV, size: int) -> int:
+    """How many tiles are together: a divisor of all."""
+    count = -(-work.extent(loop) // size)
+    return max(n for n in range(1, _TILES + 1) if count % n == 0 or n == 1)
+
+
+def moved_in_tiles(work: Work, block: BlockRV, pair: tuple[IterVar, IterVar]) -> None:
+    """As :func:`in_tiles`, for a block that was moved under other loops. ``pair`` are two of its iterators, as
+    :func:`exchanged` found them."""
+    realize = find.block_of(work.func, work.token(block))
+    loops = work.sch.get_loops(block)
+    values = dict(zip([item.var for item in realize.block.iter_vars], realize.iter_values, strict=True))
+    own = [[loop for loop in loops if work.variable(loop) in variables(values[item.var])][-1:] for item in pair]
+    if not all(own) or own[0] == own[1]:
+        return
+    (down,), (across,) = own
+    first = min(loops.index(down), loops.index(across))
+    in_tiles(work, block, [loop for loop in loops[first:] if loop not in (down, across)], down, across)
+
+
 def _at_end(indices: Sequence[Expr], nest: Nest) -> IterVar | None:
     """The iterator that is the last index."""
     return next((item for item in nest.spatial if indices and item.var is indices[-1]), None)
@@ -53,9 +73,12 @@ def _at_end(indices: Sequence[Expr], nest: Nest) -> IterVar | None:
 
 def in_tiles(work: Work, block: BlockRV, outer: list[LoopRV], down: LoopRV, across: LoopRV) -> list[LoopRV]:
     """Order the loops of a block by tiles below ``outer``, lanes along ``across``; the loops around the tiles."""
-    size = min(work.machine.lanes(work.block(block).writes[0].buffer.type), _LARGEST)
-    rows, row_tiles, row = work.split(down, None, _TILES, size)
-    columns, column_tiles, column = work.split(across, None, _TILES, size)
+    lanes = work.machine.lanes(work.block(block).writes[0].buffer.type)
+    sizes = [size for size in _SIZES if size <= lanes] or [1]
+    even = [size for size in sizes if work.extent(down) % size == 0 and work.extent(across) % size == 0]
+    size = (even or sizes)[0]
+    rows, row_tiles, row = work.split(down, None, _tiles(work, down, size), size)
+    columns, column_tiles, column = work.split(across, None, _tiles(work, across, size), size)
     work.sch.reorder(*outer, *rows, *columns, *row_tiles, *column_tiles, *row, *column)
     for loop in column:
         work.tries("vectorize", loop)

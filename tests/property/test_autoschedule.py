@@ -60,6 +60,22 @@ def conv2d(size: int, inputs: int, outputs: int, kernel: int, stride: int, paddi
     return te.create_prim_func([X, W, Y])
 
 
+def channels_first(size: int, inputs: int, outputs: int, kernel: int, stride: int, clipped: bool) -> PrimFunc:
+    """A convolution of a square image, NCHW, weights OIHW; its results may be clipped."""
+    X = te.placeholder((1, inputs, size, size), name="X")
+    W, out = te.placeholder((outputs, inputs, kernel, kernel), name="W"), (size - kernel) // stride + 1
+    c, y, x = (te.reduce_axis((0, n), name=name) for n, name in ((inputs, "c"), (kernel, "y"), (kernel, "x")))
+    Y = te.compute(
+        (1, outputs, out, out),
+        lambda b, o, i, j: te.sum(X[b, c, i * stride + y, j * stride + x] * W[o, c, y, x], axis=[c, y, x]),
+        name="Y",
+    )
+    if not clipped:
+        return te.create_prim_func([X, W, Y])
+    Z = te.compute(Y.shape, lambda b, o, i, j: Max(Y[b, o, i, j], zero), name="Z")
+    return te.create_prim_func([X, W, Z])
+
+
 def dense(rows: int, columns: int, terms: int) -> PrimFunc:
     """A product, a bias and a clipping."""
     A, B = te.placeholder((rows, terms), name="A"), te.placeholder((terms, columns), name="B")
@@ -110,6 +126,8 @@ convolutions = st.builds(
     st.integers(0, 1),
 )  # fmt: skip
 others = st.one_of(
+    st.builds(channels_first, st.integers(3, 6), st.integers(1, 3), extents, st.integers(1, 3), st.integers(1, 2),
+              st.booleans()),
     st.builds(dense, extents, extents, extents),
     st.builds(window, st.integers(4, 6), extents, st.integers(1, 3), st.integers(1, 2), st.booleans()),
     st.builds(column_sums, extents, extents),
@@ -134,6 +152,7 @@ SHAPES = [(7, 9, 5), (13, 33, 70), (30, 10, 8), (24, 128, 16)]
 def test_compiled_kernels_match_the_oracle(threads: int) -> None:
     made = [matmul([], *shape, turned=False) for shape in SHAPES]
     made += [dense(13, 33, 7), window(9, 19, 3, 1, True), window(9, 19, 3, 2, False), column_sums(11, 35)]
+    made += [channels_first(9, 3, 20, 3, 1, True), channels_first(10, 5, 18, 1, 2, False)]
     funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, terms=32, parallel_work=0)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, f"cython --num-cores={threads}")
