@@ -172,13 +172,12 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
         place = panel or strip if plan.parts == 1 else slab or across
         if turned is not None:
             place = [*batch, *outer]
-        if place:
-            sch.reverse_compute_at(cut, place[-1])
-        if turned is not None:
-            moved_in_tiles(work, cut, turned)
-        else:
-            vectorize_last(work, cut)
-        work.finish(cut)
+        if not place or work.tries("reverse_compute_at", cut, place[-1]):
+            if turned is not None:
+                moved_in_tiles(work, cut, turned)
+            else:
+                vectorize_last(work, cut)
+            work.finish(cut)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
     for loop in row:
@@ -195,7 +194,7 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
     copied = work.block(pack).writes[0].buffer if pack is not None else wide.buffer
     position = reads.index(copied)
     if pack is None:
-        pack = sch.cache_read(block, position, "global")
+        pack = sch.cache_read(block, position, "global", [block])
     at_start = plan.shared in (ROWS, STRIPS)
     if where and not at_start:
         sch.compute_at(pack, where[-1], preserve_unit_loops=True)

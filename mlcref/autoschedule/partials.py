@@ -58,9 +58,9 @@ def as_vectors(work: Work, parts: list[BlockRV]) -> None:
         terms = [value for item, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)
                  if item.var in reduced]  # fmt: skip
         inner = [loop for loop in loops if any(work.variable(loop) is value for value in terms)]
-        if inner:
-            work.sch.reorder(*inner, lane)
-        work.sch.vectorize(lane)
+        if inner and not work.tries("reorder", *inner, lane):
+            continue
+        work.tries("vectorize", lane)
         if number:
             for loop in inner:
                 work.sch.unroll(loop)

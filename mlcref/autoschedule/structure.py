@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcref.ir import (
-    Add, BlockRealize, BufferLoad, BufferStore, Cast, Expr, IterVar, Mul, PrimFunc, Token, Var, variables,
+    Add, BlockRealize, BufferLoad, BufferStore, Cast, Expr, For, IterVar, Mul, PrimFunc, Stmt, Token, Var,
+    variables,
 )  # fmt: skip
 from mlcref.schedule import find
 
@@ -48,10 +49,24 @@ def nest_of(func: PrimFunc, token: Token) -> Nest | None:
         return None
     if any(not find.starts_at_zero(loop) or loop.kind != "serial" for loop in loops):
         return None
+    if len(own_loops(func, realize)) < len(loops):
+        return None
     order = tuple([by_loop[loop.loop_var] for loop in loops])
     if any(item.iter_type not in ("spatial", "reduce") for item in order):
         return None
     return Nest(realize, block.body, order, {by_loop[v].var: n for v, n in extents.items() if n is not None})
+
+
+def own_loops(func: PrimFunc, realize: BlockRealize) -> list[For]:
+    """The innermost loops around a block that hold nothing else, outer to inner."""
+    below: Stmt = realize
+    own: list[For] = []
+    for loop in reversed(find.loops_above(func, realize)):
+        if loop.body is not below:
+            break
+        own.insert(0, loop)
+        below = loop
+    return own
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from mlcref.autoschedule.elementwise import COST
-from mlcref.autoschedule.structure import Nest, nest_of
+from mlcref.autoschedule.structure import Nest, nest_of, own_loops
 from mlcref.autoschedule.work import Work
 from mlcref.ir import Expr, IterVar, loads, variables
 from mlcref.schedule import BlockRV, LoopRV, find
@@ -57,6 +57,7 @@ def moved_in_tiles(work: Work, block: BlockRV, pair: tuple[IterVar, IterVar]) ->
     :func:`exchanged` found them."""
     realize = find.block_of(work.func, work.token(block))
     loops = work.sch.get_loops(block)
+    loops = loops[len(loops) - len(own_loops(work.func, realize)) :]
     values = dict(zip([item.var for item in realize.block.iter_vars], realize.iter_values, strict=True))
     own = [[loop for loop in loops if work.variable(loop) in variables(values[item.var])][-1:] for item in pair]
     if not all(own) or own[0] == own[1]:

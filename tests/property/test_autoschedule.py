@@ -15,6 +15,7 @@ from mlcref import te
 from mlcref.autoschedule import Machine, autoschedule
 from mlcref.ir import IRModule, Max, PrimFunc, call, conjunction, const
 from mlcref.testing.backend import assert_backend_matches
+from mlcref.testing.strategies import programs
 from mlcref.verify import check_equivalent
 
 extents = st.integers(1, 9)
@@ -142,6 +143,13 @@ others = st.one_of(
 def test_schedules_mean_the_same(func: PrimFunc, machine: Machine) -> None:
     sch = autoschedule(func, machine=machine, check="oracle")
     assert all(inst.verdict is None or bool(inst.verdict) for inst in sch.trace.insts)
+    assert check_equivalent(func, sch.mod["main"], minimize=False, max_statements=200_000)
+
+
+@settings(max_examples=60)
+@given(programs(), machines)
+def test_drawn_programs_keep_their_meaning(func: PrimFunc, machine: Machine) -> None:
+    sch = autoschedule(func, machine=machine)
     assert check_equivalent(func, sch.mod["main"], minimize=False, max_statements=200_000)
 
 
