@@ -3,6 +3,7 @@ layernorm): all of it row by row, so that a row stays in the first cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -32,7 +33,8 @@ def schedule_rows(work: Work, block: BlockRV) -> bool:
         _by_rows(work, [part], len(nest.spatial) + 1, prod(nest.extents.values()))
     else:
         members = [_member(work, member, len(rows)) for member in _group(work, block, rows)]
-        _by_rows(work, members, len(rows), len(members) * prod(nest.extents.values()))
+        terms = len(members) * prod(nest.extents.values())
+        _by_rows(work, members, len(rows), terms, _repeated(nest)[: len(rows)])
     return True
 
 
@@ -65,6 +67,12 @@ def row_axis(nest: Nest) -> IterVar | None:
     if form is not None and prod(nest.extents[item.var] for item in form.rows) > _FEW_ROWS:
         return None
     return lane_reduced(nest)
+
+
+def _repeated(nest: Nest) -> list[bool]:
+    """Which loops over rows read the same rows of the larger factor again, so that they should follow each other."""
+    form = contraction_of(nest)
+    return [form is not None and item in form.rows and nest.extents[item.var] > 1 for item in nest.spatial]
 
 
 def _rows(nest: Nest) -> list[int]:
@@ -136,8 +144,8 @@ def _reads(reader: BlockRealize, writer: BlockRealize, work: Work, rows: list[in
     return bool(taken) and all(are(load.indices[: len(rows)], own) for load in taken)
 
 
-def _by_rows(work: Work, members: list[Member], rows: int, terms: int) -> None:
-    """All members under the loops over rows of the last one, in vectors."""
+def _by_rows(work: Work, members: list[Member], rows: int, terms: int, inner: Sequence[bool] = ()) -> None:
+    """All members under the loops over rows of the last one, in vectors; the ``inner`` ones of these loops inside."""
     steps: list[BlockRV] = []
     partial: list[BlockRV] = []
     for member in members:
@@ -148,6 +156,9 @@ def _by_rows(work: Work, members: list[Member], rows: int, terms: int) -> None:
         steps.append(member.block)
     *before, last = steps
     around = work.sch.get_loops(last)[:rows]
+    if any(inner):
+        around = [loop for loop, is_inner in sorted(zip(around, inner, strict=True), key=lambda pair: pair[1])]
+        work.sch.reorder(*around)
     for step in reversed(before if around else []):
         work.tries("compute_at", step, around[-1])
     for member in members:

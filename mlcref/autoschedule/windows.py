@@ -14,6 +14,10 @@ _MOST_UNROLLED = 64
 """Updates of one accumulator each that are written out."""
 
 
+_WIDEST = 16
+"""Vectors of one row of the output where it has one row only, to read as much of each row of the input."""
+
+
 def schedule_window(work: Work, block: BlockRV) -> bool:
     """Keep vectors of the output in registers while the reduction runs; says whether the block is such a reduction.
 
@@ -54,7 +58,8 @@ def _tile(work: Work, block: BlockRV, nest: Nest, lane: IterVar) -> None:
     loops = dict(zip([item.var for item in nest.order], sch.get_loops(block), strict=True))
     spatial = [item for item in nest.spatial if item is not lane]
     lanes, size = machine.lanes(nest.store.buffer.type), nest.extents[lane.var]
-    vectors = max(n for n in (1, 2, 3, 4) if size % (n * lanes) == 0 or n == 1)
+    widest = 4 if spatial else _WIDEST
+    vectors = max(n for n in range(1, widest + 1) if size % (n * lanes) == 0 or n == 1)
     if size > lanes:
         panel, last = sch.split(loops[lane.var], [None, vectors * lanes])
         outer = [panel]
@@ -76,7 +81,7 @@ def _tile(work: Work, block: BlockRV, nest: Nest, lane: IterVar) -> None:
     rest = [loops[item.var] for item in nest.reduce if item not in taps]
     short = [loops[item.var] for item in taps]
     sch.reorder(*rows, *outer, *rest, *short, *inner, last)
-    work.share(rows, prod(nest.extents.values()))
+    work.share(rows or outer, prod(nest.extents.values()))
     for loop in (*short, *inner):
         sch.unroll(loop)
     sch.vectorize(last)
