@@ -15,6 +15,7 @@ from mlcref.arith.simplify import bounds
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.c_vector import VectorExpressions
 from mlcref.codegen.foreign import check_call
+from mlcref.codegen.narrow_floats import constant_bits, is_narrow
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
@@ -141,6 +142,8 @@ class Expressions:
 
     def _float_constant(self, value: float, dtype: str) -> Text:
         kind = c_type(dtype)
+        if is_narrow(dtype):
+            return (f"<{kind}>{constant_bits(value, dtype)}", _TERM)
         if value != value or value in (float("inf"), float("-inf")):
             return (f"<{kind}>{self.prelude.special(value)}", _TERM)
         return (f"<{kind}>{value!r}" if value >= 0 and str(value)[0] != "-" else f"<{kind}>({value!r})", _TERM)
@@ -153,14 +156,21 @@ class Expressions:
 
     def _arithmetic(self, expr: Any) -> Text:
         symbol, level = _SYMBOLS[type(expr)]
+        if is_narrow(expr.dtype):
+            return self._narrow(self.prelude.narrow_operation(_WRAPPING[type(expr)], symbol, expr.dtype), expr)
         if dt.is_float(expr.dtype):
-            c_type(expr.dtype)
             return self._operator(expr, symbol, level, self._value)
         name = self.prelude.wrapping(_WRAPPING[type(expr)], symbol, expr.dtype)
         return (f"{name}({self.value(expr.a)}, {self.value(expr.b)})", _ATOM)
 
+    def _narrow(self, name: str, expr: Any) -> Text:
+        """A binary operation of floats narrower than float32: a function."""
+        return (f"{name}({self.value(expr.a)}, {self.value(expr.b)})", _ATOM)
+
     def _division(self, expr: Any) -> Text:
         dtype = expr.dtype
+        if is_narrow(dtype):
+            return self._narrow(self.prelude.narrow_operation("div", "/", dtype), expr)
         if dt.is_float(dtype):
             return self._operator(expr, "/", _TERM, self._value)
         if isinstance(expr, _FLOOR) and dt.parse(dtype).code == "int":
@@ -177,6 +187,9 @@ class Expressions:
         return self.prelude.extremum(*(("max", ">") if isinstance(expr, Max) else ("min", "<")), dtype)
 
     def _comparison(self, expr: Any) -> Text:
+        if is_narrow(expr.a.dtype):
+            symbol = _COMPARISONS[type(expr)]
+            return self._narrow(self.prelude.comparison(type(expr).__name__.lower(), symbol, expr.a.dtype), expr)
         part = self._index if self.is_index(expr.a) and self.is_index(expr.b) else self._value
         return (f"{self.atom(part(expr.a))} {_COMPARISONS[type(expr)]} {self.atom(part(expr.b))}", _LOOSE)
 
@@ -209,6 +222,13 @@ class Expressions:
         )
 
     def _cast(self, expr: Any) -> Text:
+        source, target = expr.value.dtype, expr.type
+        if is_narrow(source) and dt.is_bool(target):
+            wide = self.prelude.conversion(source, "float32")
+            return (f"{wide}({self.value(expr.value)}) != 0", _LOOSE)
+        if source != target and (is_narrow(source) or is_narrow(target)):
+            name = self.prelude.conversion("uint8" if dt.is_bool(source) else source, target)
+            return (f"{name}({self.value(expr.value)})", _ATOM)
         inner = self.atom(self._value(expr.value))
         if dt.is_bool(expr.type):
             return (f"{inner} != 0", _LOOSE)

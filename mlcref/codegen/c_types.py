@@ -9,7 +9,8 @@ from mlcref import dtype as dt
 from mlcref.errors import UnsupportedError
 from mlcref.ir import unique_name
 
-_FLOATS = {"float32": "float", "float64": "double"}
+_FLOATS = {"float32": "float", "float64": "double", **{name: f"{name}_t" for name in
+           ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")}}  # fmt: skip
 _RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, "cdef", "cpdef", "ctypedef", "cimport", "include", "nogil", "gil",
     "noexcept", "void", "int", "float", "double", "long", "short", "char", "bint", "unsigned", "signed", "size_t",
@@ -25,8 +26,7 @@ def c_type(dtype: str) -> str:
     """The C type of a scalar or vector of ``dtype``; a vector type is called as its data type. Bools are stored as
     one byte.
 
-    Raises ``UnsupportedError`` for data types that the generated code does not compute with (float16, bfloat16,
-    float8).
+    Raises ``UnsupportedError`` for what is no number (handles).
 
     >>> c_type("float32"), c_type("int8"), c_type("float32x4"), c_type("bool")
     ('float', 'int8_t', 'float32x4', 'uint8_t')
@@ -37,7 +37,7 @@ def c_type(dtype: str) -> str:
     if parsed.element not in _FLOATS and not parsed.is_integer:
         raise UnsupportedError(
             f"the Cython backend does not compute with {dtype}", rule="codegen.dtype",
-            hint="compute in float32, or run the program with mlcref.interpret",
+            hint="run the program with mlcref.interpret",
         )  # fmt: skip
     if parsed.lanes > 1:
         return dtype

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import Names, c_type, unsigned_type
+from mlcref.codegen.narrow_floats import is_narrow
 from mlcref.codegen.prelude import Prelude, mask_type
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
@@ -20,7 +21,7 @@ from mlcref.ir import (
 )  # fmt: skip
 
 _SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
-_NAMES: dict[type, str] = {Add: "add", Sub: "sub", Mul: "mul"}
+_NAMES: dict[type, str] = {Add: "add", Sub: "sub", Mul: "mul", Div: "div"}
 _COMPARISONS: dict[type, str] = {EQ: "==", NE: "!=", LT: "<", LE: "<=", GT: ">", GE: ">="}
 
 
@@ -73,6 +74,9 @@ class VectorExpressions:
 
     def _arithmetic(self, expr: Any) -> str:
         symbol, dtype = _SYMBOLS[type(expr)], expr.dtype
+        if is_narrow(dtype):
+            name = self.prelude.narrow_operation(_NAMES[type(expr)], symbol, dtype)
+            return f"{name}({self.value(expr.a)}, {self.value(expr.b)})"
         if dt.is_float(dtype):
             self.prelude.vector(dtype)
             return f"{self._operand(expr.a)} {symbol} {self._operand(expr.b)}"
@@ -137,8 +141,11 @@ class VectorExpressions:
             return f"{self.prelude.vector_test(expr.op, operand)}({self.value(expr.args[0])})", mask_type(operand)
         operand = expr.a.dtype
         kind, mask = self.prelude.vector(operand), self.prelude.vector(mask_type(operand))
-        body = f"return x0 {_COMPARISONS[type(expr)]} x1;"
-        name = self.prelude.function(f"{type(expr).__name__.lower()}_{operand}", mask, (kind, kind), body)
+        symbol, test = _COMPARISONS[type(expr)], type(expr).__name__.lower()
+        if is_narrow(operand):
+            name = self.prelude.comparison(test, symbol, operand)
+        else:
+            name = self.prelude.function(f"{test}_{operand}", mask, (kind, kind), f"return x0 {symbol} x1;")
         return f"{name}({self.value(expr.a)}, {self.value(expr.b)})", mask
 
     def _of_masks(self, name: str, mask: str, count: int, value: str) -> str:
@@ -148,6 +155,8 @@ class VectorExpressions:
         """A vector in another type, lane by lane."""
         if source == target:
             return text
+        if is_narrow(source) or is_narrow(target):
+            return f"{self.prelude.conversion(source, target)}({text})"
         body = f"return __builtin_convertvector(x0, {self.prelude.vector(target)});"
         kinds = (self.prelude.vector(source),)
         return f"{self.prelude.function(f'convert_{source}_{target}', target, kinds, body)}({text})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlcref import dtype as dt
+from mlcref.codegen import narrow_floats
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
 from mlcref.codegen.foreign import as_c
 from mlcref.codegen.vector_math import CFunction, elementary, extremum_body, lane_by_lane
@@ -13,10 +14,11 @@ from mlcref.ir import INTRINSICS
 
 _INLINE = "static inline __attribute__((always_inline))"
 
-_HEADER = """#include <math.h>
+_HEADER = f"""#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>"""
+#include <stdlib.h>
+{narrow_floats.TYPES}"""
 
 _ALLOCATE = """static void* allocate(int64_t bytes) {
     void* memory = aligned_alloc(64, ((size_t)bytes + 127) / 64 * 64);
@@ -46,6 +48,7 @@ static void keep_workspace(char* workspace) {{
 _INTEGERS = {
     "int8_t": "signed char", "int16_t": "short", "int32_t": "int", "int64_t": "long long", "uint8_t": "unsigned char",
     "uint16_t": "unsigned short", "uint32_t": "unsigned int", "uint64_t": "unsigned long long",
+    **{f"{name}_t": base for name, base in narrow_floats.STORAGE.items()},
 }  # fmt: skip
 """Cython's view of the types of stdint.h: external names of about that size."""
 
@@ -146,7 +149,24 @@ class Prelude:
     def extremum(self, operation: str, symbol: str, dtype: str) -> str:
         """``max`` or ``min``: the second operand unless the first is strictly beyond it."""
         kind = c_type(dtype)
-        return self.function(f"{operation}_{dtype}", kind, (kind, kind), f"return x0 {symbol} x1 ? x0 : x1;")
+        test = f"x0 {symbol} x1"
+        if narrow_floats.is_narrow(dtype):
+            test = f"{self.comparison('gt' if symbol == '>' else 'lt', symbol, dtype)}(x0, x1)"
+        return self.function(f"{operation}_{dtype}", kind, (kind, kind), f"return {test} ? x0 : x1;")
+
+    def comparison(self, name: str, symbol: str, dtype: str) -> str:
+        """A test of two narrow floats, or of vectors of them."""
+        return self.c_function(narrow_floats.comparison(name, symbol, dtype))
+
+    def narrow_operation(self, name: str, symbol: str, dtype: str) -> str:
+        """Arithmetic of narrow floats, or of vectors of them."""
+        return self.c_function(narrow_floats.operation(name, symbol, dtype))
+
+    def conversion(self, source: str, target: str) -> str:
+        """A conversion from or to narrow floats, or vectors of them."""
+        if narrow_floats.is_narrow(target):
+            return self.c_function(narrow_floats.from_other(source, target))
+        return self.c_function(narrow_floats.to_other(source, target))
 
     def floor_division(self, dtype: str) -> str:
         """The quotient rounded towards minus infinity."""
@@ -170,7 +190,10 @@ class Prelude:
     def vector_extremum(self, operation: str, symbol: str, dtype: str) -> str:
         """As :meth:`extremum`, in each lane."""
         kind = self.vector(dtype)
-        if dt.is_float(dtype):
+        if narrow_floats.is_narrow(dtype):
+            test = self.comparison("gt" if symbol == ">" else "lt", symbol, dtype)
+            body = f"return {self.vector_selection(dtype)}({test}(x0, x1), x0, x1);"
+        elif dt.is_float(dtype):
             self.vector(mask_type(dtype))
             body = extremum_body(dtype, symbol)
         else:
@@ -186,6 +209,11 @@ class Prelude:
     def vector_test(self, name: str, dtype: str) -> str:
         """A mask of the lanes for which ``isnan``, ``isinf`` or ``isfinite`` holds."""
         kind, mask = self.vector(dtype), self.vector(mask_type(dtype))
+        if narrow_floats.is_narrow(dtype):
+            inner = self.vector_test(name, narrow_floats.widened(dtype))
+            widen = self.conversion(dtype, narrow_floats.widened(dtype))
+            body = f"return __builtin_convertvector({inner}({widen}(x0)), {mask});"
+            return self.function(f"{name}_{dtype}", mask, (kind,), body)
         body = {"isnan": "x0 != x0", "isinf": "(x0 == x0) & (x0 - x0 != 0)", "isfinite": "x0 - x0 == 0"}[name]
         return self.function(f"{name}_{dtype}", mask, (kind,), f"return {body};")
 
@@ -210,12 +238,23 @@ class Prelude:
         """
         known = elementary(name, dtype)
         if known is not None:
-            return self._elementary(known)
+            return self.c_function(known)
+        if narrow_floats.is_narrow(dtype):
+            return self._of_float32(name, dtype, result)
         if dt.lanes(dtype) > 1:
             return self._vector(name, dtype, result)
         return self._scalar(name, dtype, result)
 
-    def _elementary(self, made: CFunction) -> str:
+    def _of_float32(self, name: str, dtype: str, result: str) -> str:
+        """A function of narrow floats: that of float32, its result rounded."""
+        row = INTRINSICS.get(name)
+        if row is None or not row.arity or name in ("fma", "nextafter", "reinterpret"):
+            raise _no_function(name, dtype)
+        wide = narrow_floats.widened(dtype)
+        inner = self.intrinsic(name, wide, "bool" if dt.is_bool(result) else wide)
+        return self.c_function(narrow_floats.of_float32(name, inner, dtype, row.arity, rounds=not dt.is_bool(result)))
+
+    def c_function(self, made: CFunction) -> str:
         """Add a function with a formula; Cython is told of it, C also of those that it calls."""
         self._code(made)
         self.declarations[made.name] = f"{made.result} {made.name}({', '.join(made.parameters)}) nogil"
@@ -246,7 +285,7 @@ class Prelude:
         callable_here = row is not None and row.arity is not None and not row.effect
         spelled = _special_spelling(name, dtype) or row.c if row is not None and callable_here else None
         if row is None or row.arity is None or spelled is None:
-            raise UnsupportedError(f"the Cython backend cannot call {name} on {dtype}", rule="codegen.intrinsic")
+            raise _no_function(name, dtype)
         kind = c_type(dtype)
         out = "int" if dt.is_bool(result) else c_type(result)
         suffix = "f" if dtype == "float32" else ""
@@ -256,6 +295,10 @@ class Prelude:
         else:
             spelled = spelled.format(*arguments, f=suffix)
         return self.function(f"{name}_{dtype}", out, (kind,) * row.arity, f"return {spelled};")
+
+
+def _no_function(name: str, dtype: str) -> UnsupportedError:
+    return UnsupportedError(f"the Cython backend cannot call {name} on {dtype}", rule="codegen.intrinsic")
 
 
 def mask_type(dtype: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    EQ, GE, GT, INTRINSICS, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Div,
+    EQ, GE, GT, INTRINSICS, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Compare, Div,
     Expr, For, IfThenElse, Max, Min, Mul, Not, Or, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node,
     children_of, conjunction, conjuncts, const, constant, fresh, map_children, replace, seq, substitute, variables,
     walk,
@@ -30,7 +30,11 @@ _ARITHMETIC = (Add, Sub, Mul, Div, Max, Min)
 _COMPARISONS = (EQ, NE, LT, LE, GT, GE)
 _INTEGER_CALLS = ("abs", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "shift_left", "shift_right")
 _PREDICATES = ("isnan", "isinf", "isfinite")
-_ELEMENTS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_NARROW = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""Floats that are computed with in float32."""
+_ELEMENTS = (
+    "float16", *_NARROW, "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+)  # fmt: skip
 
 
 def vectorize(func: PrimFunc, vector_bytes: int = VECTOR_BYTES) -> PrimFunc:
@@ -70,7 +74,13 @@ def lanes_of_vectors(body: Stmt, vector_bytes: int = VECTOR_BYTES) -> int:
     """Lanes of a full vector of the widest elements that ``body`` touches; 0 where those fill more than a vector."""
     types = [node.buffer.type for node in walk(body) if isinstance(node, BufferLoad | BufferStore)]
     types += [node.type for node in walk(body) if isinstance(node, Cast)]
-    return vector_bytes // max((dt.parse(name).bits // 8 for name in types if name in _ELEMENTS), default=8)
+    return vector_bytes // max((_bytes_computed(name, body) for name in types if name in _ELEMENTS), default=8)
+
+
+def _bytes_computed(dtype: str, body: Stmt) -> int:
+    """Bytes of an element in the widest vector that holds it."""
+    float16_widens = dtype == "float16" and any_node(body, (Call, Compare, Max, Min))
+    return 4 if dtype in _NARROW or float16_widens else dt.parse(dtype).bits // 8
 
 
 def _pieces(loop: For, extent: int, most: int, dom: Domains) -> Iterable[Stmt]:

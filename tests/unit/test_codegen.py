@@ -265,12 +265,6 @@ def test_any_name_can_be_a_parameter(name: str) -> None:
     assert x.tolist() == [1, 1, 1]
 
 
-def test_half_precision_is_refused_not_computed_wrong() -> None:
-    func = elementwise("A[vi] + B[vi]", "float16", "float16", 4)
-    with pytest.raises(UnsupportedError, match=r"float16.*codegen\.dtype"):
-        compile(func)
-
-
 def test_calls_with_an_effect_are_refused() -> None:
     func = read("""
 def main(A: T.Buffer((4,), "float32")):
