@@ -27,8 +27,10 @@ class Machine:
     parallel_work: int = 2_000_000
 
     def lanes(self, dtype: str) -> int:
-        """Elements of ``dtype`` in one vector."""
-        return max(self.vector_bytes // max(dt.parse(dtype).bits // 8, 1), 1)
+        """Elements of ``dtype`` in one vector; of bfloat16 and float8 those of float32, in which they are computed."""
+        parsed = dt.parse(dtype)
+        size = 4 if parsed.is_float and parsed.element != "float16" and parsed.bits < 32 else max(parsed.bits // 8, 1)
+        return max(self.vector_bytes // size, 1)
 
     @staticmethod
     def of(target: Any) -> Machine:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import Names, c_type, unsigned_type
-from mlcref.codegen.narrow_floats import is_narrow
+from mlcref.codegen.narrow_floats import bits_type, is_narrow
 from mlcref.codegen.prelude import Prelude, mask_type
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
@@ -66,7 +66,8 @@ class VectorExpressions:
 
     def _broadcast(self, expr: Any) -> str:
         kind, element = self.prelude.vector(expr.dtype), c_type(expr.value.dtype)
-        name = self.prelude.function(f"splat_{expr.dtype}", kind, (element,), f"return x0 - ({kind}){{0}};")
+        bits = self.prelude.vector(bits_type(expr.dtype))
+        name = self.prelude.function(f"splat_{expr.dtype}", kind, (element,), f"return ({kind})(x0 - ({bits}){{0}});")
         return f"{name}({self.scalars.value(expr.value)})"
 
     def _variable(self, expr: Any) -> str:
@@ -177,13 +178,15 @@ class VectorExpressions:
 
     def _gather(self, dtype: str) -> str:
         kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)
-        body = f"{kind} r; for (int i = 0; i < {dt.lanes(dtype)}; i++) r[i] = x0[i * x1]; return r;"
+        bits = self.prelude.vector(bits_type(dtype))
+        body = f"{bits} r; for (int i = 0; i < {dt.lanes(dtype)}; i++) r[i] = x0[i * x1]; return ({kind})r;"
         return self.prelude.function(f"gather_{dtype}", kind, (f"{element}*", "int64_t"), body)
 
     def scatter(self, dtype: str) -> str:
         """The function that stores the lanes of a vector at a distance from each other."""
         kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)
-        body = f"for (int i = 0; i < {dt.lanes(dtype)}; i++) x0[i * x1] = x2[i];"
+        bits = self.prelude.vector(bits_type(dtype))
+        body = f"{bits} r = ({bits})x2; for (int i = 0; i < {dt.lanes(dtype)}; i++) x0[i * x1] = r[i];"
         return self.prelude.function(f"scatter_{dtype}", "void", (f"{element}*", "int64_t", kind), body)
 
     def _shuffle(self, expr: Any) -> str:

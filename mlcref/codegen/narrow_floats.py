@@ -24,6 +24,29 @@ typedef uint16_t bfloat16_t;
 typedef uint8_t float8_e4m3fn_t;
 typedef uint8_t float8_e5m2_t;"""
 
+def vector_type(dtype: str, attributes: str) -> str:
+    """The C type of vectors of ``dtype``, of the element type and ``attributes``: ``_Float16`` where the machine computes
+    with such vectors. Their lanes are only ever read as :func:`bits_type`.
+    """
+    parsed = dt.parse(dtype)
+    plain = f"typedef {parsed.element}_t {dtype} __attribute__(({attributes}));"
+    if parsed.element != "float16" or parsed.lanes < _FEWEST_NATIVE:
+        return plain
+    return f"#if {NATIVE}\ntypedef _Float16 {dtype} __attribute__(({attributes}));\n#else\n{plain}\n#endif"
+
+
+def bits_type(dtype: str) -> str:
+    """The vector of integers that holds the bits of vectors of narrow floats; other types are their own.
+
+    >>> bits_type("float16x8"), bits_type("float32x8")
+    ('uint16x8', 'float32x8')
+    """
+    parsed = dt.parse(dtype)
+    return dt.parse(f"uint{parsed.bits}").with_lanes(parsed.lanes) if is_narrow(dtype) else dtype
+
+
+_FEWEST_NATIVE = 8
+
 STORAGE = {
     "float16": "unsigned short", "bfloat16": "unsigned short", "float8_e4m3fn": "unsigned char",
     "float8_e5m2": "unsigned char",
@@ -93,6 +116,11 @@ class _Form:
         kind = self.kind(dtype)
         return f"__builtin_convertvector({value}, {kind})" if self.lanes > 1 else f"(({kind}){value})"
 
+    def bits(self, value: str, dtype: str, target: str = "") -> str:
+        """``value``, a narrow float of ``dtype``, as its bits; bits as a float of ``target``."""
+        kind = self.kind(target) if target else bits_type(dtype)
+        return f"(({kind}){value})" if self.lanes > 1 else value
+
     def mask(self, test: str, dtype: str = "uint32") -> str:
         """All bits set where ``test`` holds."""
         kind = self.kind(dtype)
@@ -128,7 +156,7 @@ def widen(dtype: str) -> CFunction:
     parsed = dt.parse(dtype)
     form = _Form(parsed.lanes)
     bits, value = form.kind("uint32"), form.kind("float32")
-    start = f"{bits} b = {form.convert('x0', 'uint32')}; {value} r;"
+    start = f"{bits} b = {form.convert(form.bits('x0', dtype), 'uint32')}; {value} r;"
     if parsed.element == "bfloat16":
         body = f"{start} b <<= 16; __builtin_memcpy(&r, &b, sizeof r); return r;"
     else:
@@ -159,7 +187,7 @@ def narrow(dtype: str) -> CFunction:
     short = f"uint{parsed.bits}"
     bits = form.kind("uint32")
     start = f"{bits} b, r; __builtin_memcpy(&b, &x0, sizeof b); {bits} m = b & 0x7fffffffu;"
-    end = f"return {form.convert('r', parsed.element)};"
+    end = f"return {form.bits(form.convert('r', short), short, parsed.element)};"
     if parsed.element == "bfloat16":
         nan = form.mask("m > 0x7f800000u")
         middle = f"r = (b + (0x7fffu + ((b >> 16) & 1u))) >> 16; r = (~{nan} & r) | ({nan} & ((b >> 16) | 0x40u));"
@@ -239,8 +267,9 @@ def from_other(source: str, dtype: str) -> CFunction:
     form, name = _Form(target.lanes), f"{target.element}_from_{parsed.element}"
     if parsed.is_integer and parsed.bits == 64 and target.lanes > 1:
         one = from_other(parsed.element, target.element)
-        body = lane_by_lane(form.kind(target.element), target.lanes, f"{one.name}(x0[i])")
-        return form.function(name, target.element, (parsed.element,), body, (one,))
+        body = lane_by_lane(bits_type(dtype), target.lanes, f"{one.name}(x0[i])")
+        body = body.replace("return r;", f"return ({dtype})r;")
+        return form.function(name, target.element, (parsed.element,), body, (one,), (f"uint{target.bits}",))
     round_ = narrow(dtype)
     if parsed.element == "float32":
         return round_
@@ -285,10 +314,8 @@ def operation(name: str, symbol: str, dtype: str) -> CFunction:
     parsed = dt.parse(dtype)
     form, wide, round_ = _Form(parsed.lanes), widen(dtype), narrow(dtype)
     body = f"return {round_.name}({wide.name}(x0) {symbol} {wide.name}(x1));"
-    if parsed.element == "float16" and parsed.lanes >= 8:
-        native = f"typedef _Float16 half __attribute__((vector_size({2 * parsed.lanes})));"
-        native += f" return ({dtype})((half)x0 {symbol} (half)x1);"
-        body = f"\n#if {NATIVE}\n{native}\n#else\n{body}\n#endif\n"
+    if parsed.element == "float16" and parsed.lanes >= _FEWEST_NATIVE:
+        body = f"\n#if {NATIVE}\nreturn x0 {symbol} x1;\n#else\n{body}\n#endif\n"
     kinds = (parsed.element, parsed.element)
     return form.function(f"{name}_{parsed.element}", parsed.element, kinds, body, (wide, round_), ("float32",))
 

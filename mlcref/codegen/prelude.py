@@ -115,7 +115,8 @@ class Prelude:
         parsed = dt.parse(dtype)
         size, element = item_size(parsed.element), c_type(parsed.element)
         attributes = f"vector_size({size * parsed.lanes}), aligned({size}), may_alias"
-        self.code[dtype] = f"typedef {element} {dtype} __attribute__(({attributes}));"
+        plain = f"typedef {element} {dtype} __attribute__(({attributes}));"
+        self.code[dtype] = narrow_floats.vector_type(dtype, attributes) if narrow_floats.is_narrow(dtype) else plain
         self.declarations[dtype] = f"ctypedef {element} {dtype}"
         return dtype
 
@@ -220,11 +221,12 @@ class Prelude:
     def shuffle(self, dtype: str, picked: list[int]) -> str:
         """Lanes of two vectors one after the other, picked by constants."""
         kind, mask, lanes = self.vector(dtype), self.vector(mask_type(dtype)), ", ".join(map(str, picked))
+        bits = self.vector(narrow_floats.bits_type(dtype))
         body = f"""
     #if defined(__clang__)
     return __builtin_shufflevector(x0, x1, {lanes});
     #else
-    return __builtin_shuffle(x0, x1, ({mask}){{{lanes}}});
+    return ({kind})__builtin_shuffle(({bits})x0, ({bits})x1, ({mask}){{{lanes}}});
     #endif
     """
         return self.function(f"shuffle_{dtype}_{'_'.join(map(str, picked))}", kind, (kind, kind), body)

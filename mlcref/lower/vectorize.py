@@ -14,7 +14,7 @@ from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
     EQ, GE, GT, INTRINSICS, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, BufferStore, Call, Cast, Compare, Div,
-    Expr, For, IfThenElse, Max, Min, Mul, Not, Or, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node,
+    Expr, For, IfThenElse, Max, Min, Mul, Node, Not, Or, PrimFunc, Ramp, Select, SeqStmt, Stmt, Sub, Var, any_node,
     children_of, conjunction, conjuncts, const, constant, fresh, map_children, replace, seq, substitute, variables,
     walk,
 )  # fmt: skip
@@ -79,8 +79,16 @@ def lanes_of_vectors(body: Stmt, vector_bytes: int = VECTOR_BYTES) -> int:
 
 def _bytes_computed(dtype: str, body: Stmt) -> int:
     """Bytes of an element in the widest vector that holds it."""
-    float16_widens = dtype == "float16" and any_node(body, (Call, Compare, Max, Min))
-    return 4 if dtype in _NARROW or float16_widens else dt.parse(dtype).bits // 8
+    if dtype in _NARROW or (dtype == "float16" and any(map(_widens_float16, walk(body)))):
+        return 4
+    return dt.parse(dtype).bits // 8
+
+
+def _widens_float16(node: Node) -> bool:
+    """Is this an operation of float16 that is done in float32?"""
+    if isinstance(node, Compare | Max | Min):
+        return node.a.dtype == "float16"
+    return isinstance(node, Call) and "float16" in (node.type, *(arg.dtype for arg in node.args))
 
 
 def _pieces(loop: For, extent: int, most: int, dom: Domains) -> Iterable[Stmt]:
