@@ -25,8 +25,8 @@ typedef uint8_t float8_e4m3fn_t;
 typedef uint8_t float8_e5m2_t;"""
 
 def vector_type(dtype: str, attributes: str) -> str:
-    """The C type of vectors of ``dtype``, of the element type and ``attributes``: ``_Float16`` where the machine computes
-    with such vectors. Their lanes are only ever read as :func:`bits_type`.
+    """The definition of the C type of vectors of ``dtype``, with ``attributes``: of ``_Float16`` where the machine
+    computes with such vectors. Their lanes are only ever read as :func:`bits_type`.
     """
     parsed = dt.parse(dtype)
     plain = f"typedef {parsed.element}_t {dtype} __attribute__(({attributes}));"
