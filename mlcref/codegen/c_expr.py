@@ -7,7 +7,7 @@ gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from mlcref import dtype as dt
@@ -18,6 +18,7 @@ from mlcref.codegen.foreign import check_call
 from mlcref.codegen.narrow_floats import constant_bits, is_narrow
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
+from mlcref.codegen.sharing import Position, static_shape, vector_key
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, FloorDiv, FloorMod, Let, Max,
@@ -45,6 +46,12 @@ class Expressions:
         self.slots: dict[Buffer, dict[Any, Slot]] = {}
         self.views: dict[Buffer, Buffer] = {}
         """The parameter or allocation whose memory a declared buffer is a view of."""
+        self.positions: dict[Hashable, str] = {}
+        """Variables that hold positions, by their keys."""
+        self.repeated: set[Hashable] = set()
+        """Keys of vectors to be loaded once, by ``load_once``; empty where a statement may be skipped."""
+        self.loaded: dict[Hashable, str] = {}
+        self.load_once: Callable[[str, str], str] = lambda kind, text: text
         self.vectors = VectorExpressions(self)
 
     # ---- indices
@@ -303,10 +310,35 @@ class Expressions:
         scalar = [index.base if isinstance(index, Ramp) else index for index in indices]
         if buffer in self.views and buffer.strides:
             return self._strided(buffer, scalar)
+        if self.positions and indices and static_shape(buffer):
+            place = Position(buffer, indices)
+            name = self.positions.get(place.key)
+            if name is not None:
+                return f"{name} + {place.offset}" if place.offset else name
+        return self.row_major(buffer.shape, scalar)
+
+    def row_major(self, shape: Sequence[Expr], indices: Sequence[Expr]) -> str:
+        """The position of an element in rows of that shape."""
         position: Text = ("0", _ATOM)
-        for axis, part in enumerate(scalar):
-            position = self._next_axis(position, buffer.shape[axis], part)
+        for extent, part in zip(shape, indices, strict=True):
+            position = self._next_axis(position, extent, part)
         return position[0]
+
+    def in_memory(self, buffer: Buffer) -> bool:
+        """Does ``buffer`` lie row by row in memory?"""
+        return buffer not in self.slots and not (buffer in self.views and buffer.strides)
+
+    def once(self, expr: Expr, text: Callable[[], str]) -> str:
+        """``text()`` of a vector, or the variable that holds it already."""
+        if not self.repeated and not self.loaded:
+            return text()
+        key = vector_key(expr)
+        if key in self.loaded:
+            return self.loaded[key]
+        if key is None or key not in self.repeated:
+            return text()
+        self.loaded[key] = self.load_once(self.prelude.vector(expr.dtype), text())
+        return self.loaded[key]
 
     def _strided(self, buffer: Buffer, indices: list[Expr]) -> str:
         """The position of an element of a view, from its first."""

@@ -44,6 +44,9 @@ class ScalarExpressions(Protocol):
     def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The position of an element in its buffer."""
 
+    def once(self, expr: Expr, text: Callable[[], str]) -> str:
+        """The text of a vector, or the variable that holds it already."""
+
 
 class VectorExpressions:
     """Writes vector values; scalars inside go back to ``scalars``."""
@@ -68,7 +71,7 @@ class VectorExpressions:
         kind, element = self.prelude.vector(expr.dtype), c_type(expr.value.dtype)
         bits = self.prelude.vector(bits_type(expr.dtype))
         name = self.prelude.function(f"splat_{expr.dtype}", kind, (element,), f"return ({kind})(x0 - ({bits}){{0}});")
-        return f"{name}({self.scalars.value(expr.value)})"
+        return self.scalars.once(expr, lambda: f"{name}({self.scalars.value(expr.value)})")
 
     def _variable(self, expr: Any) -> str:
         return self.value(self.scalars.lets[expr]) if expr in self.scalars.lets else self.scalars.names.of[expr]
@@ -173,7 +176,7 @@ class VectorExpressions:
         pointer = f"{self.scalars.names.of[expr.buffer]} + {self.scalars.address(expr.buffer, expr.indices)}"
         kind = self.prelude.vector(expr.dtype)
         if constant(stride) == 1:
-            return f"(<{kind}*>({pointer}))[0]"
+            return self.scalars.once(expr, lambda: f"(<{kind}*>({pointer}))[0]")
         return f"{self._gather(expr.dtype)}({pointer}, {self.scalars.index(stride)})"
 
     def _gather(self, dtype: str) -> str:

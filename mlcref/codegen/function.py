@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from mlcref import dtype as dt
@@ -10,6 +11,7 @@ from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Key, Slot
+from mlcref.codegen.sharing import common_positions, repeated_vectors
 from mlcref.codegen.storage import (
     STACK_BYTES,
     element_count,
@@ -100,8 +102,33 @@ class FunctionText:
         self.lines.append("    " * depth + text)
 
     def _sequence(self, stmt: SeqStmt, depth: int) -> None:
+        expressions = self.expressions
+        positions, repeated, loaded = expressions.positions, expressions.repeated, expressions.loaded
+        expressions.positions = {**positions, **self._named_positions(stmt, depth)}
+        shared = repeated_vectors(stmt) if self.restrict and not expressions.views else set()
+        expressions.loaded = {}
         for part in stmt.seq:
+            expressions.repeated = shared if isinstance(part, BufferStore) else set()
+            expressions.load_once = partial(self._load_once, depth=depth)
             self.statements(part, depth)
+        expressions.positions, expressions.repeated, expressions.loaded = positions, repeated, loaded
+
+    def _named_positions(self, stmt: SeqStmt, depth: int) -> dict[Hashable, str]:
+        """A variable for each position that the statements often count from."""
+        named: dict[Hashable, str] = {}
+        for place in common_positions(stmt, self.expressions.in_memory):
+            if place.key in self.expressions.positions:
+                continue
+            named[place.key] = self.names.new("at")
+            self.declared.append(f"cdef int64_t {named[place.key]}")
+            self.line(f"{named[place.key]} = {self.expressions.row_major(place.shape, place.indices)}", depth)
+        return named
+
+    def _load_once(self, kind: str, text: str, depth: int) -> str:
+        name = self.names.new("loaded")
+        self.declared.append(f"cdef {kind} {name}")
+        self.line(f"{name} = {text}", depth)
+        return name
 
     def _store(self, stmt: BufferStore, depth: int) -> None:
         expressions = self.expressions

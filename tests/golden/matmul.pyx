@@ -25,29 +25,43 @@ cdef extern from *:
 
 cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restrict B, int64_t i_0) noexcept nogil:
     cdef int64_t j_0
+    cdef int64_t at
     cdef float32x16 C_tile_0
     cdef float32x16 C_tile_16
     cdef float32x16 C_tile_32
     cdef float32x16 C_tile_48
     cdef int64_t k
+    cdef int64_t at_1
+    cdef int64_t at_2
+    cdef float32x16 loaded
+    cdef float32x16 loaded_1
+    cdef float32x16 loaded_2
+    cdef float32x16 loaded_3
     for j_0 in range(2):
-        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0] = splat_float32x16(<float>0.0)
-        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0] = splat_float32x16(<float>0.0)
-        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0] = splat_float32x16(<float>0.0)
-        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0] = splat_float32x16(<float>0.0)
-        C_tile_0 = (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0]
-        C_tile_16 = (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0]
-        C_tile_32 = (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0]
-        C_tile_48 = (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0]
+        at = (i_0 * 2) * 64 + j_0 * 32
+        (<float32x16*>(C + at))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + at + 16))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + at + 64))[0] = splat_float32x16(<float>0.0)
+        (<float32x16*>(C + at + 80))[0] = splat_float32x16(<float>0.0)
+        C_tile_0 = (<float32x16*>(C + at))[0]
+        C_tile_16 = (<float32x16*>(C + at + 16))[0]
+        C_tile_32 = (<float32x16*>(C + at + 64))[0]
+        C_tile_48 = (<float32x16*>(C + at + 80))[0]
         for k in range(64):
-            C_tile_0 = C_tile_0 + (splat_float32x16(A[(i_0 * 2) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32))[0])
-            C_tile_16 = C_tile_16 + (splat_float32x16(A[(i_0 * 2) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32 + 16))[0])
-            C_tile_32 = C_tile_32 + (splat_float32x16(A[(i_0 * 2 + 1) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32))[0])
-            C_tile_48 = C_tile_48 + (splat_float32x16(A[(i_0 * 2 + 1) * 64 + k]) * (<float32x16*>(B + k * 64 + j_0 * 32 + 16))[0])
-        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32))[0] = C_tile_0
-        (<float32x16*>(C + (i_0 * 2) * 64 + j_0 * 32 + 16))[0] = C_tile_16
-        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32))[0] = C_tile_32
-        (<float32x16*>(C + (i_0 * 2 + 1) * 64 + j_0 * 32 + 16))[0] = C_tile_48
+            at_1 = (i_0 * 2) * 64 + k
+            at_2 = k * 64 + j_0 * 32
+            loaded = splat_float32x16(A[at_1])
+            loaded_1 = (<float32x16*>(B + at_2))[0]
+            C_tile_0 = C_tile_0 + (loaded * loaded_1)
+            loaded_2 = (<float32x16*>(B + at_2 + 16))[0]
+            C_tile_16 = C_tile_16 + (loaded * loaded_2)
+            loaded_3 = splat_float32x16(A[at_1 + 64])
+            C_tile_32 = C_tile_32 + (loaded_3 * loaded_1)
+            C_tile_48 = C_tile_48 + (loaded_3 * loaded_2)
+        (<float32x16*>(C + at))[0] = C_tile_0
+        (<float32x16*>(C + at + 16))[0] = C_tile_16
+        (<float32x16*>(C + at + 64))[0] = C_tile_32
+        (<float32x16*>(C + at + 80))[0] = C_tile_48
 
 cdef void matmul_body(float32_restrict A, float32_restrict B, float32_restrict C) noexcept nogil:
     cdef int64_t i_0

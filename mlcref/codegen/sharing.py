@@ -1,0 +1,137 @@
+"""What the statements of one sequence have in common: positions that differ by a number, and vectors loaded again.
+
+An unrolled tile says the same address and the same operand many times. Said once, the text is a third as long, and so
+is the time that Cython and the C compiler take for it; the instructions are the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+
+from mlcref import dtype as dt
+from mlcref.arith import expr_key
+from mlcref.ir import (
+    Add, AllocBuffer, Broadcast, Buffer, BufferLoad, BufferStore, Call, Const, DeclBuffer, Evaluate, Expr, FloorDiv,
+    FloorMod, For, IfThenElse, Let, LetStmt, Max, Min, Mul, Node, Ramp, SeqStmt, Sub, Var, While, any_node, children,
+    constant, walk,
+)  # fmt: skip
+
+OFTEN = 3
+"""Uses that pay for a name of a position."""
+_BINDERS = (For, While, Let, LetStmt, AllocBuffer, DeclBuffer)
+
+
+class Position:
+    """The row-major position of an access, apart from a constant: ``key`` is equal for positions that differ by
+    ``offset`` only; ``indices`` are those of offset 0.
+    """
+
+    __slots__ = ("indices", "key", "offset", "shape")
+
+    def __init__(self, buffer: Buffer, indices: tuple[Expr, ...]) -> None:
+        self.indices: list[Expr] = []
+        self.offset = 0
+        self.shape = buffer.shape
+        extents = [constant(extent) for extent in buffer.shape[1:]]
+        for index, extent in zip(indices, [1, *extents], strict=True):
+            rest, number = _split(index.base if isinstance(index, Ramp) else index)
+            self.indices.append(rest)
+            self.offset = self.offset * (extent or 0) + number
+        self.key: Hashable = (tuple(extents), tuple([expr_key(index) for index in self.indices]))
+
+    def is_worth_a_name(self) -> bool:
+        """Is computing it more than reading a variable?"""
+        varying = [index for index in self.indices if not isinstance(index, Const)]
+        return len(varying) > 1 or any(any_node(index, (Add, Sub)) for index in varying)
+
+
+def static_shape(buffer: Buffer) -> bool:
+    """Are all extents of ``buffer`` constants?"""
+    return all(isinstance(extent, Const) for extent in buffer.shape)
+
+
+def position(access: BufferLoad | BufferStore) -> Position | None:
+    """The position of ``access``; None where extents are symbolic, or computing an index early could fail or give
+    another value.
+    """
+    if not access.indices or not static_shape(access.buffer):
+        return None
+    if not all(_is_harmless(node) for index in access.indices for node in walk(index)):
+        return None
+    return Position(access.buffer, access.indices)
+
+
+def _is_harmless(node: Node) -> bool:
+    if isinstance(node, FloorDiv | FloorMod):
+        return isinstance(node.b, Const) and node.b.value != 0
+    return isinstance(node, Var | Const | Add | Sub | Mul | Min | Max | Ramp)
+
+
+def _split(index: Expr) -> tuple[Expr, int]:
+    if isinstance(index, Const):
+        return Const(0, index.type), int(index.value)
+    if isinstance(index, Add) and isinstance(index.b, Const):
+        return index.a, int(index.b.value)
+    return index, 0
+
+
+def common_positions(stmt: SeqStmt, in_memory: Callable[[Buffer], bool]) -> list[Position]:
+    """Positions that the statements of ``stmt`` itself, not those of loops in it, use often, in buffers that lie row by
+    row ``in_memory``.
+    """
+    seen: Counter[Hashable] = Counter()
+    first: dict[Hashable, Position] = {}
+    for part in stmt.seq:
+        if not isinstance(part, BufferStore | IfThenElse) or any_node(part, _BINDERS):
+            continue
+        for node in walk(part):
+            found = position(node) if isinstance(node, BufferLoad | BufferStore) and in_memory(node.buffer) else None
+            if found is not None:
+                seen[found.key] += 1
+                first.setdefault(found.key, found)
+    return [first[key] for key, count in seen.items() if count >= OFTEN and first[key].is_worth_a_name()]
+
+
+def vector_key(expr: Expr) -> Hashable:
+    """Equal for vectors that are loaded from one place, or splat from one element; None for other expressions."""
+    load = expr.value if isinstance(expr, Broadcast) else expr
+    if not isinstance(load, BufferLoad) or dt.lanes(expr.dtype) < 2 or dt.is_bool(dt.parse(expr.dtype).element):
+        return None
+    if not all(_is_harmless(node) for index in load.indices for node in walk(index)):
+        return None
+    if isinstance(load.indices[-1], Ramp) and constant(load.indices[-1].stride) != 1:
+        return None
+    return (expr.dtype, id(load.buffer), tuple([expr_key(index) for index in load.indices]))
+
+
+def repeated_vectors(stmt: SeqStmt) -> set[Hashable]:
+    """Vectors that the stores of ``stmt`` load more than once, from memory that nothing in ``stmt`` changes."""
+    if not any(isinstance(part, BufferStore) for part in stmt.seq) or any_node(stmt, (Evaluate, DeclBuffer)):
+        return set()
+    stored = {node.buffer for node in walk(stmt) if isinstance(node, BufferStore)}
+    seen: Counter[Hashable] = Counter()
+    for part in stmt.seq:
+        if isinstance(part, BufferStore):
+            for load in _certain_vectors(part.value):
+                if _memory(load) not in stored:
+                    seen[vector_key(load)] += 1
+    return {key for key, count in seen.items() if count > 1}
+
+
+def _memory(vector: Expr) -> Buffer:
+    load = vector.value if isinstance(vector, Broadcast) else vector
+    assert isinstance(load, BufferLoad)
+    return load.buffer
+
+
+def _certain_vectors(expr: Node) -> Iterator[Expr]:
+    """Loaded vectors below ``expr`` that are computed whatever the values are."""
+    if isinstance(expr, Call):
+        return
+    if isinstance(expr, Broadcast | BufferLoad) and vector_key(expr) is not None:
+        yield expr
+        return
+    for child in children(expr):
+        yield from _certain_vectors(child)
+
