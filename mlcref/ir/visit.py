@@ -160,4 +160,10 @@ def blocks_in(root: Node) -> list[Block]:
 
 def any_node(root: Node, kinds: type | tuple[type, ...]) -> bool:
     """Is there a node of one of ``kinds`` in ``root``?"""
-    return any(isinstance(node, kinds) for node in walk(root))
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, kinds):
+            return True
+        stack.extend(BELOW[type(node)](node))
+    return False

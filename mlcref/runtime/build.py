@@ -16,7 +16,7 @@ import importlib.util
 import os
 import sysconfig
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +54,16 @@ _load_lock = threading.RLock()
 _cython_lock = threading.Lock()  # Cython keeps its errors and types in globals
 
 
-def build_kernels(source: str, names: Sequence[str]) -> LoadedKernels:
+ToC = Callable[[Path], Path]
+"""Makes a C file of a .pyx file, beside it."""
+
+
+def build_kernels(source: str, names: Sequence[str], to_c: ToC | None = None) -> LoadedKernels:
     """The kernels ``names`` of a Cython text, compiled and loaded, or taken from memory or from the cache on disk.
 
     Raises ``CompileError``: rule ``build.compiler`` where no compiler works or it refuses the C, ``build.cython`` where
-    Cython refuses the text, ``build.cache`` where the cache cannot be written.
+    Cython refuses the text, ``build.cache`` where the cache cannot be written. ``to_c`` runs Cython elsewhere than in
+    this process.
 
     >>> text = '''
     ... cdef void twice(void** args) noexcept nogil:
@@ -76,11 +81,11 @@ def build_kernels(source: str, names: Sequence[str]) -> LoadedKernels:
     module = f"mlcref_{key}"
     path = cache_root() / f"{module}{_EXTENSION}"
     if not path.exists():
-        _build(module, text, compiler, path.name)
+        _build(module, text, compiler, path.name, to_c or cython_to_c)
     try:
         return _load(key, module, path, text, names)
     except ImportError:  # a file damaged on disk
-        _build(module, text, compiler, path.name)
+        _build(module, text, compiler, path.name, to_c or cython_to_c)
         return _load(key, module, path, text, names)
 
 
@@ -89,29 +94,30 @@ def _whole(source: str, names: Sequence[str]) -> str:
     return f"{DIRECTIVES}{source.rstrip()}\n\nADDRESSES = {{{addresses}}}\n"
 
 
-def _build(module: str, text: str, compiler: Compiler, name: str) -> None:
+def _build(module: str, text: str, compiler: Compiler, name: str, to_c: ToC) -> None:
     with scratch() as folder:
         source = folder / f"{module}.pyx"
         source.write_text(text, encoding="utf-8")
         made = folder / name
-        compiler.shared_library(_to_c(source), made)
+        compiler.shared_library(to_c(source), made)
         publish(made, name)
 
 
-def _to_c(source: Path) -> Path:
+def cython_to_c(source: Path) -> Path:
     """The C file that Cython makes of a .pyx file; raises ``CompileError`` with Cython's messages."""
-    from Cython.Compiler import Main  # here, since importing it takes 0.7 s that a cached kernel need not pay
-
-    target, listing = source.with_suffix(".c"), source.with_suffix(".lis")
-    options = Main.CompilationOptions(
-        Main.default_options, output_file=str(target), use_listing_file=1, errors_to_stderr=0, language_level=3
-    )
+    listing = source.with_suffix(".lis")
     with _cython_lock, _no_garbage_collection():
+        from Cython.Compiler import Main  # here, since importing it takes 0.5 s that a cached kernel need not pay
+
+        options = Main.CompilationOptions(
+            Main.default_options, output_file=str(source.with_suffix(".c")), use_listing_file=1, errors_to_stderr=0,
+            language_level=3,
+        )  # fmt: skip
         result = Main.compile(str(source), options)
     if result is None or result.num_errors:
         words = listing.read_text(encoding="utf-8", errors="replace").strip()
         raise CompileError(f"Cython refuses the generated code:\n{words}", rule="build.cython")
-    return target
+    return source.with_suffix(".c")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from mlcref.codegen import KernelParam, KernelSource, KernelSpec, emit
 from mlcref.ir import PrimFunc, Target
 from mlcref.lower import lower
 from mlcref.runtime.backend import Backend, register_backend
-from mlcref.runtime.build import build_kernels
+from mlcref.runtime.batch import batches, build_batches
 from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.launch import Launcher
 from mlcref.runtime.module import Module
@@ -23,10 +23,11 @@ def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
 
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
-    source = cached_source(funcs, target, generate)
-    kernels = build_kernels(source.text, source.names)
-    functions = {spec.symbol: launcher(spec, kernels.address(spec.kernel)) for spec in source.specs}
-    return Module(functions, kernels.source, "cython", {spec.symbol: spec.workspace for spec in source.specs})
+    built = build_batches(cached_source(batch, target, generate) for batch in batches(funcs))
+    launchers = [launcher(spec, kernels.address(spec.kernel)) for source, kernels in built for spec in source.specs]
+    workspaces = {spec.symbol: spec.workspace for source, _ in built for spec in source.specs}
+    text = "\n".join([kernels.source for _, kernels in built])
+    return Module({made.name: made for made in launchers}, text, "cython", workspaces)
 
 
 def launcher(spec: KernelSpec, address: int) -> Launcher:

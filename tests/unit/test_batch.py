@@ -1,0 +1,105 @@
+"""Many functions at once: shared out over modules and cores, and as right as one by one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from mlcref import IRModule, compile
+from mlcref.codegen import KernelSource
+from mlcref.errors import CompileError, MlcrefError
+from mlcref.ir import PrimFunc
+from mlcref.runtime import Module, batch, source_cache
+from mlcref.runtime.batch import batches, build_batches
+from mlcref.script import from_source
+
+ADDS = """
+@T.prim_func
+def f(A: T.Buffer((8,), "float32")):
+    for i in T.parallel(8):
+        A[i] = A[i] + T.float32({amount})
+"""
+NOTHING = "cdef void {name}(void** args) noexcept nogil:\n    pass\n"
+
+
+def adds(count: int) -> dict[str, PrimFunc]:
+    return {f"add{n}": from_source(ADDS.format(amount=n)) for n in range(count)}
+
+
+@pytest.fixture
+def small_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules of two functions, built on two cores, with an empty cache."""
+    monkeypatch.setenv("MLCREF_CACHE", str(tmp_path))
+    monkeypatch.setattr(source_cache, "_sources", {})
+    monkeypatch.setattr(batch, "TOGETHER", 2)
+    monkeypatch.setattr(batch, "_other_cores", lambda: 1)
+
+
+def check(module: Module, count: int) -> None:
+    for n in range(count):
+        a = np.zeros(8, "float32")
+        module[f"add{n}"](a)
+        np.testing.assert_array_equal(a, n)
+
+
+@pytest.mark.parametrize(("count", "modules"), [(1, 1), (16, 1), (23, 1), (24, 2), (64, 4)])
+def test_functions_are_shared_out_in_order(count: int, modules: int) -> None:
+    func = from_source(ADDS.format(amount=0))
+    parts = list(batches({str(n): func for n in range(count)}))
+    assert len(parts) == modules
+    assert [name for part in parts for name in part] == [str(n) for n in range(count)]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.usefixtures("small_modules")
+def test_all_modules_are_built(tmp_path: Path) -> None:
+    module = compile(IRModule(adds(6)), "cython --num-cores=2")
+    check(module, 6)
+    assert len(list(tmp_path.glob("mlcref_*"))) == 3
+    assert set(module.workspaces) == set(module.functions)
+    assert all(f"add{n}_kernel" in module.get_source() for n in range(6))
+
+
+@pytest.mark.usefixtures("small_modules")
+def test_what_was_built_before_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile(IRModule(adds(4)), "cython --num-cores=2")
+
+    def refuse(*args: Any, **options: Any) -> NoReturn:
+        raise AssertionError("a process is started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    source_cache._sources.clear()
+    check(compile(IRModule(adds(4)), "cython --num-cores=2"), 4)
+
+
+@pytest.mark.usefixtures("small_modules")
+@pytest.mark.parametrize("program", ["import sys; sys.exit(1)", "import sys\nfor line in sys.stdin: print('failed')"])
+def test_a_helper_that_fails_is_no_harm(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(batch, "_HELPER", program)
+    check(compile(IRModule(adds(6)), "cython --num-cores=2"), 6)
+
+
+@pytest.mark.usefixtures("small_modules")
+@pytest.mark.parametrize("wrong", range(3))
+def test_errors_are_those_of_the_first_wrong_source(wrong: int) -> None:
+    texts = [NOTHING.format(name=f"k{n}") for n in range(3)]
+    texts[wrong] = texts[wrong].replace("pass", "no_such_name()")
+    sources = [KernelSource(text, (f"k{n}",), ()) for n, text in enumerate(texts)]
+    with pytest.raises(CompileError, match="no_such_name"):
+        build_batches(sources)
+
+
+@pytest.mark.usefixtures("small_modules")
+def test_a_source_that_cannot_be_made_ends_the_build() -> None:
+    def sources() -> Iterator[KernelSource]:
+        yield KernelSource(NOTHING.format(name="k0"), ("k0",), ())
+        yield KernelSource(NOTHING.format(name="k1"), ("k1",), ())
+        raise MlcrefError("no more")
+
+    with pytest.raises(MlcrefError, match="no more"):
+        build_batches(sources())
