@@ -6,9 +6,13 @@ cdef extern from *:
     #include <stdint.h>
     #include <stdio.h>
     #include <stdlib.h>
+    typedef uint16_t float16_t;
+    typedef uint16_t bfloat16_t;
+    typedef uint8_t float8_e4m3fn_t;
+    typedef uint8_t float8_e5m2_t;
     typedef float* __restrict__ float32_restrict;
     typedef float float32x16 __attribute__((vector_size(64), aligned(4), may_alias));
-    static inline __attribute__((always_inline)) float32x16 splat_float32x16(float x0) { return x0 - (float32x16){0}; }
+    static inline __attribute__((always_inline)) float32x16 splat_float32x16(float x0) { return (float32x16)(x0 - (float32x16){0}); }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -18,6 +22,10 @@ cdef extern from *:
     ctypedef unsigned short uint16_t
     ctypedef unsigned int uint32_t
     ctypedef unsigned long long uint64_t
+    ctypedef unsigned short float16_t
+    ctypedef unsigned short bfloat16_t
+    ctypedef unsigned char float8_e4m3fn_t
+    ctypedef unsigned char float8_e5m2_t
     ctypedef float* float32_restrict
     ctypedef float float32x16
     float32x16 splat_float32x16(float) nogil

@@ -6,6 +6,10 @@ cdef extern from *:
     #include <stdint.h>
     #include <stdio.h>
     #include <stdlib.h>
+    typedef uint16_t float16_t;
+    typedef uint16_t bfloat16_t;
+    typedef uint8_t float8_e4m3fn_t;
+    typedef uint8_t float8_e5m2_t;
     typedef float* __restrict__ float32_restrict;
     static inline __attribute__((always_inline)) int32_t bits_float32(float x0) { union { float value; int32_t bits; } u; u.value = x0; return u.bits; }
     static inline __attribute__((always_inline)) float greater_float32(float x0, float x1) { return x0 > x1 ? x0 : x1; }
@@ -45,6 +49,10 @@ cdef extern from *:
     ctypedef unsigned short uint16_t
     ctypedef unsigned int uint32_t
     ctypedef unsigned long long uint64_t
+    ctypedef unsigned short float16_t
+    ctypedef unsigned short bfloat16_t
+    ctypedef unsigned char float8_e4m3fn_t
+    ctypedef unsigned char float8_e5m2_t
     ctypedef float* float32_restrict
     float exp_float32(float) nogil
     char* take_workspace(int64_t) nogil

@@ -4,6 +4,10 @@ cdef extern from *:
     #include <stdint.h>
     #include <stdio.h>
     #include <stdlib.h>
+    typedef uint16_t float16_t;
+    typedef uint16_t bfloat16_t;
+    typedef uint8_t float8_e4m3fn_t;
+    typedef uint8_t float8_e5m2_t;
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -13,6 +17,10 @@ cdef extern from *:
     ctypedef unsigned short uint16_t
     ctypedef unsigned int uint32_t
     ctypedef unsigned long long uint64_t
+    ctypedef unsigned short float16_t
+    ctypedef unsigned short bfloat16_t
+    ctypedef unsigned char float8_e4m3fn_t
+    ctypedef unsigned char float8_e5m2_t
 
 
 cdef void vector_add_body(float* A, float* B, float* C, int64_t n) noexcept nogil:
