@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from mlcref.ir.base import FIELDS, Node, Role, replace
 from mlcref.ir.buffer import Buffer
-from mlcref.ir.expr import Var
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Token
 from mlcref.ir.visit import map_children, substitute_buffer, walk
 
 N = TypeVar("N", bound=Node)
 
 
-def fresh(root: N) -> N:
-    """A copy of ``root`` in which everything that ``root`` binds is new; what it only uses stays."""
+def fresh(root: N, values: Mapping[Var, Expr] | None = None) -> N:
+    """A copy of ``root`` in which everything that ``root`` binds is new; what it only uses stays, or is exchanged for
+    its value among ``values``. These are variables bound around ``root``, on which no buffer from there depends.
+    """
     bound = [item for node in walk(root) for item in _bound_by(node)]
     new_vars: dict[Any, Any] = {item: Var(item.name, item.type) for item in bound if isinstance(item, Var)}
+    new_vars.update(values or {})
     mapping: dict[Any, Any] = dict(new_vars)
     for item in bound:
         if isinstance(item, Token):

@@ -14,7 +14,6 @@ from mlcref.ir import (
     map_children,
     replace,
     seq,
-    substitute,
     walk,
 )
 from mlcref.lower.jumps import leaves_loop
@@ -37,7 +36,7 @@ def _visit(stmt: Stmt) -> Stmt:
     extent = constant(stmt.extent)
     if extent is None or extent * _size(stmt.body) > LIMIT or leaves_loop(stmt.body):
         return replace(stmt, kind="serial")
-    return seq(*[substitute(fresh(stmt.body), {stmt.loop_var: stmt.min + i}) for i in range(extent)])
+    return seq(*[fresh(stmt.body, {stmt.loop_var: stmt.min + i}) for i in range(extent)])
 
 
 def _size(stmt: Stmt) -> int:
