@@ -18,7 +18,7 @@ from mlcref.codegen.foreign import check_call
 from mlcref.codegen.narrow_floats import constant_bits, is_narrow
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Slot
-from mlcref.codegen.sharing import Position, static_shape, vector_key
+from mlcref.codegen.sharing import Position, position, vector_key
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, FloorDiv, FloorMod, Let, Max,
@@ -48,6 +48,7 @@ class Expressions:
         """The parameter or allocation whose memory a declared buffer is a view of."""
         self.positions: dict[Hashable, str] = {}
         """Variables that hold positions, by their keys."""
+        self.places: dict[tuple[Buffer, int], tuple[tuple[Expr, ...], Position | None]] = {}
         self.repeated: set[Hashable] = set()
         """Keys of vectors to be loaded once, by ``load_once``; empty where a statement may be skipped."""
         self.loaded: dict[Hashable, str] = {}
@@ -310,8 +311,8 @@ class Expressions:
         scalar = [index.base if isinstance(index, Ramp) else index for index in indices]
         if buffer in self.views and buffer.strides:
             return self._strided(buffer, scalar)
-        if self.positions and indices and static_shape(buffer):
-            place = Position(buffer, indices)
+        place = self.place(buffer, indices) if self.positions else None
+        if place is not None:
             name = self.positions.get(place.key)
             if name is not None:
                 return f"{name} + {place.offset}" if place.offset else name
@@ -324,9 +325,16 @@ class Expressions:
             position = self._next_axis(position, extent, part)
         return position[0]
 
-    def in_memory(self, buffer: Buffer) -> bool:
-        """Does ``buffer`` lie row by row in memory?"""
-        return buffer not in self.slots and not (buffer in self.views and buffer.strides)
+    def place(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Position | None:
+        """The position of an access that may be counted from another one, in a buffer that lies row by row in memory;
+        computed once for each access.
+        """
+        known = self.places.get((buffer, id(indices)))
+        if known is None or known[0] is not indices:
+            elsewhere = buffer in self.slots or (buffer in self.views and buffer.strides)
+            known = (indices, None if elsewhere else position(buffer, indices))
+            self.places[buffer, id(indices)] = known
+        return known[1]
 
     def once(self, expr: Expr, text: Callable[[], str]) -> str:
         """``text()`` of a vector, or the variable that holds it already."""

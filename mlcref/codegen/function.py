@@ -116,7 +116,7 @@ class FunctionText:
     def _named_positions(self, stmt: SeqStmt, depth: int) -> dict[Hashable, str]:
         """A variable for each position that the statements often count from."""
         named: dict[Hashable, str] = {}
-        for place in common_positions(stmt, self.expressions.in_memory):
+        for place in common_positions(stmt, self.expressions.place):
             if place.key in self.expressions.positions:
                 continue
             named[place.key] = self.names.new("at")

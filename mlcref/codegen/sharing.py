@@ -51,15 +51,15 @@ def static_shape(buffer: Buffer) -> bool:
     return all(isinstance(extent, Const) for extent in buffer.shape)
 
 
-def position(access: BufferLoad | BufferStore) -> Position | None:
-    """The position of ``access``; None where extents are symbolic, or computing an index early could fail or give
+def position(buffer: Buffer, indices: tuple[Expr, ...]) -> Position | None:
+    """The position of an access; None where extents are symbolic, or computing an index early could fail or give
     another value.
     """
-    if not access.indices or not static_shape(access.buffer):
+    if not indices or not static_shape(buffer):
         return None
-    if not all(_is_harmless(node) for index in access.indices for node in walk(index)):
+    if not all(_is_harmless(node) for index in indices for node in walk(index)):
         return None
-    return Position(access.buffer, access.indices)
+    return Position(buffer, indices)
 
 
 def _is_harmless(node: Node) -> bool:
@@ -76,9 +76,9 @@ def _split(index: Expr) -> tuple[Expr, int]:
     return index, 0
 
 
-def common_positions(stmt: SeqStmt, in_memory: Callable[[Buffer], bool]) -> list[Position]:
-    """Positions that the statements of ``stmt`` itself, not those of loops in it, use often, in buffers that lie row by
-    row ``in_memory``.
+def common_positions(stmt: SeqStmt, place: Callable[[Buffer, tuple[Expr, ...]], Position | None]) -> list[Position]:
+    """Those positions, as ``place`` gives them, that the statements of ``stmt`` itself, not those of loops in it, use
+    often.
     """
     seen: Counter[Hashable] = Counter()
     first: dict[Hashable, Position] = {}
@@ -86,7 +86,7 @@ def common_positions(stmt: SeqStmt, in_memory: Callable[[Buffer], bool]) -> list
         if not isinstance(part, BufferStore | IfThenElse) or any_node(part, _BINDERS):
             continue
         for node in walk(part):
-            found = position(node) if isinstance(node, BufferLoad | BufferStore) and in_memory(node.buffer) else None
+            found = place(node.buffer, node.indices) if isinstance(node, BufferLoad | BufferStore) else None
             if found is not None:
                 seen[found.key] += 1
                 first.setdefault(found.key, found)
