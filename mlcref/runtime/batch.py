@@ -93,17 +93,21 @@ class Helper:
 
     def to_c(self, source: Path) -> Path:
         """The C file that Cython makes of ``source``, in the process; in this one when that fails."""
+        try:
+            answer = self._ask(f"{source}\n")
+        except OSError:  # it cannot be started, or has ended
+            answer = ""
+        return source.with_suffix(".c") if answer == "done\n" else cython_to_c(source)
+
+    def _ask(self, line: str) -> str:
         if self.process is None:
             self.process = subprocess.Popen([sys.executable, "-c", _HELPER], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(f"{source}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return cython_to_c(source)
-        return source.with_suffix(".c") if self.process.stdout.readline() == "done\n" else cython_to_c(source)
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
 
 
 def _empty(waiting: deque[_Job], to_c: ToC | None) -> None:

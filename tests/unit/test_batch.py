@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -81,6 +82,12 @@ def test_what_was_built_before_starts_no_process(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("program", ["import sys; sys.exit(1)", "import sys\nfor line in sys.stdin: print('failed')"])
 def test_a_helper_that_fails_is_no_harm(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(batch, "_HELPER", program)
+    check(compile(IRModule(adds(6)), "cython --num-cores=2"), 6)
+
+
+@pytest.mark.usefixtures("small_modules")
+def test_a_helper_that_cannot_be_started_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     check(compile(IRModule(adds(6)), "cython --num-cores=2"), 6)
 
 
