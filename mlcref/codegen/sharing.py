@@ -100,7 +100,7 @@ def vector_key(expr: Expr) -> Hashable:
         return None
     if not all(_is_harmless(node) for index in load.indices for node in walk(index)):
         return None
-    if isinstance(load.indices[-1], Ramp) and constant(load.indices[-1].stride) != 1:
+    if any(isinstance(index, Ramp) and constant(index.stride) != 1 for index in load.indices):
         return None
     return (expr.dtype, id(load.buffer), tuple([expr_key(index) for index in load.indices]))
 

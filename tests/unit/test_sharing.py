@@ -115,3 +115,13 @@ for i, j in T.grid(6, 8):
     C[i + 1, j + 3] = A[i + 2, j + 5] * T.float32(2)
 """, np.arange(144, dtype="float32").reshape(9, 16), np.zeros((9, 16), "float32"))  # fmt: skip
     assert "at = i * 16 + j" in text
+
+
+def test_elements_of_buffers_without_dimensions() -> None:
+    text = run('S: T.Buffer((), "float32"), C: T.Buffer((32,), "float32")', """
+for j in T.vectorized(16):
+    C[j] = S[()] + C[j]
+for j in T.vectorized(16):
+    C[j + 16] = S[()] * C[j + 16]
+""", np.full((), 3, "float32"), np.arange(32, dtype="float32"))  # fmt: skip
+    assert text.count(" = splat_float32x16(") == 1
