@@ -34,8 +34,8 @@ def schedule_contraction(work: Work, block: BlockRV) -> bool:
     plan = planned(work, form)
     after = _follower(work, block, form)
     pack, cut = _pad(work, block, plan)
-    if after is not None and cut is not None:
-        work.sch.compute_inline(cut)
+    if after is not None and cut is not None and not work.tries("compute_inline", cut):
+        after = None
     _tile(work, block, plan, pack, after or cut)
     return True
 

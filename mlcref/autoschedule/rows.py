@@ -11,12 +11,15 @@ from mlcref.autoschedule.elementwise import as_lanes
 from mlcref.autoschedule.partials import VECTORS, as_vectors, in_parts, lane_reduced
 from mlcref.autoschedule.structure import Nest, are, contraction_of, nest_of
 from mlcref.autoschedule.tiles import rounded_up
+from mlcref.autoschedule.windows import lane_of
 from mlcref.autoschedule.work import Work
 from mlcref.ir import BlockRealize, Buffer, IterVar, loads
 from mlcref.schedule import BlockRV, LoopRV, find
 
 _COST = 8
 """A term of a reduction, in products of a sum."""
+_SHORT = 16
+"""Shorter reductions leave the lanes to the last dimension of the output, where these can be there."""
 _FEW_ROWS = 4
 """So few rows of a matrix do not pay for packing the other one: each element is a reduction of its own."""
 
@@ -66,7 +69,9 @@ def row_axis(nest: Nest) -> IterVar | None:
     form = contraction_of(nest)
     if form is not None and prod(nest.extents[item.var] for item in form.rows) > _FEW_ROWS:
         return None
-    return lane_reduced(nest)
+    axis = lane_reduced(nest)
+    is_window = axis is not None and nest.extents[axis.var] < _SHORT and lane_of(nest) is not None
+    return None if is_window else axis
 
 
 def _repeated(nest: Nest) -> list[bool]:
