@@ -15,6 +15,7 @@ from mlcref.autoschedule.windows import lane_of
 from mlcref.autoschedule.work import Work
 from mlcref.ir import BlockRealize, Buffer, IterVar, loads
 from mlcref.schedule import BlockRV, LoopRV, find
+from mlcref.schedule.reducers import NoReduction, reduction_of
 
 _COST = 8
 """A term of a reduction, in products of a sum."""
@@ -61,7 +62,7 @@ def _member(work: Work, block: BlockRV, rows: int) -> Member:
 
 def row_axis(nest: Nest) -> IterVar | None:
     """The iterator along the rows that a block reduces; None for other blocks, and for products of matrices."""
-    if not nest.reduce or nest.realize.block.init is None:
+    if not nest.reduce or not _is_known(nest):
         return None
     rows = nest.order[: len(nest.spatial)]
     if rows != nest.spatial or not are(nest.store.indices, rows):
@@ -72,6 +73,15 @@ def row_axis(nest: Nest) -> IterVar | None:
     axis = lane_reduced(nest)
     is_window = axis is not None and nest.extents[axis.var] < _SHORT and lane_of(nest) is not None
     return None if is_window else axis
+
+
+def _is_known(nest: Nest) -> bool:
+    """Is the reduction one that can be taken in parts?"""
+    block = nest.realize.block
+    try:
+        return block.init is not None and bool(reduction_of(block.init, block.body))
+    except NoReduction:
+        return False
 
 
 def _repeated(nest: Nest) -> list[bool]:
