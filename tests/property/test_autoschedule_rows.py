@@ -128,6 +128,7 @@ def test_compiled_rows_match_the_oracle(threads: int) -> None:
     made += [softmax([5], 70, False), layernorm(5, 75), log_sum_exp(4, 40), products_with_rows(1, 9, 85)]
     made += [transposed([35, 50], [1, 0], False), transposed([20, 2, 33], [2, 1, 0], False)]
     made += [transposed([19, 19], [1, 0], True)]
+    made += [row_reduction([3], 70, "max", dtype) for dtype in ("float16", "float64", "int8")]
     funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, parallel_work=0)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, f"cython --num-cores={threads}")
