@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlcref.autoschedule.lanes import vectorize_last
-from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
+from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of, takes_pairs
 from mlcref.autoschedule.tiles import Tile, panels_at_once, reduced_at_once, register_tile, rounded_up
 from mlcref.autoschedule.transposes import exchanged, in_tiles, moved_in_tiles
 from mlcref.autoschedule.work import Work
@@ -36,8 +36,19 @@ def schedule_contraction(work: Work, block: BlockRV) -> bool:
     pack, cut = _pad(work, block, plan)
     if after is not None and cut is not None and not work.tries("compute_inline", cut):
         after = None
+    if plan.converts:
+        _copy(work, block, form)
     _tile(work, block, plan, pack, after or cut)
     return True
+
+
+def _copy(work: Work, block: BlockRV, form: Contraction) -> None:
+    """The operand without lanes in memory of its own, unless padding has put it there."""
+    reads = [region.buffer for region in work.block(block).reads]
+    if form.narrow.buffer in reads:
+        copy = work.sch.cache_read(block, reads.index(form.narrow.buffer), "global")
+        vectorize_last(work, copy)
+        work.finish(copy)
 
 
 def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
@@ -60,7 +71,7 @@ def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Sizes: the register ``tile``, ``reduced`` terms at a time, ``slab`` panels at a time, extents after padding;
-    ``shared`` is what ``threads`` share, None for one thread."""
+    ``shared`` is what ``threads`` share, None for one thread; ``pairs`` is 2 where two terms are taken at once."""
 
     form: Contraction
     tile: Tile
@@ -70,6 +81,7 @@ class Plan:
     extents: dict[Var, int]
     shared: str | None
     threads: int
+    pairs: int
 
     @property
     def row(self) -> IterVar:
@@ -80,6 +92,11 @@ class Plan:
     def parts(self) -> int:
         """In how many parts the sum is taken."""
         return 1 if self.reduced is None else self.extents[self.form.nest.reduce[0].var] // self.reduced
+
+    @property
+    def converts(self) -> bool:
+        """Does a copy of the operand without lanes save conversions? Lowering keeps such copies converted."""
+        return self.packed and parse(self.form.narrow.buffer.type).bits < parse(self.form.nest.store.buffer.type).bits
 
     @property
     def is_padded(self) -> bool:
@@ -100,14 +117,16 @@ def planned(work: Work, form: Contraction) -> Plan:
     threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
     if packed:
         extents[lane] = rounded_up(extents[lane], tile.columns)
+    pairs = 2 if packed and len(reduce) == 1 and takes_pairs(form) else 1
     if reduced is not None:
+        reduced = rounded_up(reduced, pairs)
         extents[reduce[0].var] = rounded_up(terms, reduced)
     panels = -(-extents[lane] // tile.columns)
     panel_bytes = (reduced or terms) * tile.columns * parse(form.wide.buffer.type).bits // 8
     shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
     own = panels // threads if shared == PANELS else panels
     slab = panels_at_once(own, panel_bytes, machine) if packed else own
-    return Plan(form, tile, reduced, slab, packed, extents, shared, threads)
+    return Plan(form, tile, reduced, slab, packed, extents, shared, threads, pairs)
 
 
 def _shared(form: Contraction, extents: dict[Var, int], panels: int, fits: bool, threads: int) -> str | None:
@@ -135,6 +154,9 @@ def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockR
         read = work.block(copy).reads[0].buffer if work.block(copy).reads else None
         if read is form.wide.buffer and plan.packed:
             pack = copy
+        elif read is form.narrow.buffer and plan.converts:
+            vectorize_last(work, copy)
+            work.finish(copy)
         elif read in (form.narrow.buffer, form.wide.buffer) and work.block(copy).name.endswith("_pad"):
             sch.compute_inline(copy)
     if work.block(block).writes[0].buffer is form.nest.store.buffer:
@@ -160,9 +182,12 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     batch = [loops[item.var] for item in form.batch]
     rows = [loops[item.var] for item in form.rows[:-1]]
     columns = [loops[item.var] for item in form.columns]
+    pair: list[LoopRV] = []
+    if plan.pairs > 1:
+        terms, pair = work.split(terms[0], None, plan.pairs)
     outer = [*share, *across, *columns, *slab, *part]
     outer = [*rows, *outer] if plan.shared == ROWS else [*outer, *rows]
-    sch.reorder(*batch, *outer, *strip, *panel, *terms, *row, *lane)
+    sch.reorder(*batch, *outer, *strip, *panel, *terms, *row, *lane, *pair)
     shared = {BATCH: batch, PANELS: across, ROWS: rows, STRIPS: share}.get(plan.shared or "", [])
     if plan.packed:
         _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
@@ -180,10 +205,12 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
             work.finish(cut)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
-    for loop in row:
+    for loop in (*row, *pair):
         sch.unroll(loop)
     for loop in lane:
         sch.vectorize(loop)
+    if pair and terms:
+        work.finish(sch.decompose_reduction(block, (part or terms)[0]))
     work.finish(block)
 
 
@@ -200,10 +227,14 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
         sch.compute_at(pack, where[-1], preserve_unit_loops=True)
     axis = next(d for d, i in enumerate(wide.indices) if i is plan.form.lane.var)
     width = plan.tile.columns
+    terms = next((d for d, i in enumerate(wide.indices) if i is plan.form.nest.reduce[0].var), axis)
 
     def panels(*index: Expr) -> list[Expr]:
-        others = [i for d, i in enumerate(index) if d != axis]
-        return [index[axis] // width, *others, index[axis] % width]
+        others = [i // plan.pairs if d == terms else i for d, i in enumerate(index) if d != axis]
+        lane = index[axis] % width
+        if plan.pairs > 1:
+            lane = lane * plan.pairs + index[terms] % plan.pairs
+        return [index[axis] // width, *others, lane]
 
     sch.transform_layout(block, ("read", position), panels)
     own = sch.get_loops(pack)[-len(wide.indices) :]

@@ -110,6 +110,13 @@ def are(indices: Sequence[Expr], items: Sequence[IterVar]) -> bool:
     return len(indices) == len(items) and all(i is item.var for i, item in zip(indices, items, strict=True))
 
 
+def takes_pairs(form: Contraction) -> bool:
+    """Are short integers multiplied and summed as int32, of which there are instructions for two terms at once?"""
+    short = ("int8", "uint8", "int16")
+    types = {form.narrow.buffer.type, form.wide.buffer.type}
+    return form.nest.store.buffer.type == "int32" and types <= set(short)
+
+
 def used_in(load: BufferLoad) -> set[Var]:
     """The variables in the indices of an access."""
     return {var for index in load.indices for var in variables(index)}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import Names, c_type, unsigned_type
+from mlcref.codegen.dot_products import pairs_of
 from mlcref.codegen.narrow_floats import bits_type, is_narrow
 from mlcref.codegen.prelude import Prelude, mask_type
 from mlcref.codegen.registers import Slot
@@ -84,7 +85,14 @@ class VectorExpressions:
         if dt.is_float(dtype):
             self.prelude.vector(dtype)
             return f"{self._operand(expr.a)} {symbol} {self._operand(expr.b)}"
+        pairs = pairs_of(expr) if isinstance(expr, Add) else None
+        if pairs is not None and not (self.scalars.slot(pairs.one) or self.scalars.slot(pairs.many)):
+            name = self.prelude.c_function(pairs.function())
+            return f"{name}({self.value(pairs.sum)}, {self._pointer(pairs.one)}, {self._pointer(pairs.many)})"
         return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({self.value(expr.a)}, {self.value(expr.b)})"
+
+    def _pointer(self, load: Any) -> str:
+        return f"{self.scalars.names.of[load.buffer]} + {self.scalars.address(load.buffer, load.indices)}"
 
     def _operand(self, expr: Expr) -> str:
         text = self.value(expr)
@@ -173,7 +181,7 @@ class VectorExpressions:
         if slot is not None:
             return slot.name
         stride = expr.indices[-1].stride
-        pointer = f"{self.scalars.names.of[expr.buffer]} + {self.scalars.address(expr.buffer, expr.indices)}"
+        pointer = self._pointer(expr)
         kind = self.prelude.vector(expr.dtype)
         if constant(stride) == 1:
             return self.scalars.once(expr, lambda: f"(<{kind}*>({pointer}))[0]")

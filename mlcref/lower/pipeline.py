@@ -13,6 +13,7 @@ from functools import partial
 from mlcref.ir import PrimFunc, Target, refuse_unscheduled, wellformed
 from mlcref.lower.compact_buffers import compact_buffers
 from mlcref.lower.hoist_conditions import hoist_conditions
+from mlcref.lower.join_sums import join_sums
 from mlcref.lower.lower_blocks import lower_blocks
 from mlcref.lower.partition_tails import partition_tails
 from mlcref.lower.pointers import declare_pointed
@@ -23,6 +24,7 @@ from mlcref.lower.simplify import simplify
 from mlcref.lower.sink_allocations import sink_allocations
 from mlcref.lower.unroll import unroll
 from mlcref.lower.vectorize import vectorize
+from mlcref.lower.widen_copies import widen_copies
 
 After = Callable[[str, PrimFunc], None]
 
@@ -55,10 +57,12 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("partition_tails", partition_tails),
     Pass("sink_allocations", sink_allocations),
     Pass("compact_buffers", compact_buffers),
+    Pass("widen_copies", widen_copies),
     Pass("vectorize_short_loops", vectorize_short_loops),
     Pass("vectorize", vectorize, fit=_vectorize_for),
     Pass("unroll", unroll),
     Pass("simplify_indices", simplify),
+    Pass("join_sums", join_sums),
     Pass("hoist_conditions", hoist_conditions),
     Pass("promote_accumulators", promote_accumulators),
 )

@@ -182,8 +182,8 @@ def test_every_pass_keeps_the_meaning(func: PrimFunc, seed: int) -> None:
     def check(name: str, lowered: PrimFunc) -> None:
         try:
             got = results(lambda *xs: interpret(lowered, *xs), arrays)
-        except UnsupportedError:  # thread axes in a form that the oracle leaves open; they are gone after one more pass
-            assert name == "lower_blocks"
+        except UnsupportedError:  # thread axes in a form that the oracle leaves open, gone after the next passes
+            assert name in ("lower_blocks", "declare_pointed")
             return
         assert_same(got, want, name, func)
 
