@@ -122,11 +122,17 @@ def planned(work: Work, form: Contraction) -> Plan:
         reduced = rounded_up(reduced, pairs)
         extents[reduce[0].var] = rounded_up(terms, reduced)
     panels = -(-extents[lane] // tile.columns)
-    panel_bytes = (reduced or terms) * tile.columns * parse(form.wide.buffer.type).bits // 8
+    panel_bytes = (reduced or terms) * tile.columns * _packed_bits(form) // 8
     shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
     own = panels // threads if shared == PANELS else panels
     slab = panels_at_once(own, panel_bytes, machine) if packed else own
     return Plan(form, tile, reduced, slab, packed, extents, shared, threads, pairs)
+
+
+def _packed_bits(form: Contraction) -> int:
+    """Bits of an element of the packed operand: lowering keeps floats as they are summed, integers of 8 bits as 16."""
+    given, summed = parse(form.wide.buffer.type), parse(form.nest.store.buffer.type)
+    return max(given.bits, min(summed.bits, 32 if given.is_float else 16))
 
 
 def _shared(form: Contraction, extents: dict[Var, int], panels: int, fits: bool, threads: int) -> str | None:

@@ -1,5 +1,5 @@
-"""Products of narrow elements summed in wider ones: schedules keep their meaning, also after each pass; compiled kernels
-have the oracle's results, and pairs of short integers are multiplied at once."""
+"""Products of narrow elements summed in wider ones: schedules and passes keep their meaning, compiled kernels have the
+oracle's results, and pairs of short integers are multiplied at once."""
 
 from __future__ import annotations
 
