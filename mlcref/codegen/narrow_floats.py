@@ -159,6 +159,7 @@ def widen(dtype: str) -> CFunction:
     start = f"{bits} b = {form.convert(form.bits('x0', dtype), 'uint32')}; {value} r;"
     if parsed.element == "bfloat16":
         body = f"{start} b <<= 16; __builtin_memcpy(&r, &b, sizeof r); return r;"
+        body = _with_instruction(parsed.lanes, _SHIFTED if parsed.lanes == 16 else None, body)
     else:
         body = f"{start} {_widen_bits(_FORMATS[parsed.element], form, parsed.bits)}"
     if parsed.element == "float16":
@@ -193,6 +194,8 @@ def narrow(dtype: str) -> CFunction:
         middle = f"r = (b + (0x7fffu + ((b >> 16) & 1u))) >> 16; r = (~{nan} & r) | ({nan} & ((b >> 16) | 0x40u));"
     else:
         middle = _narrow_bits(_FORMATS[parsed.element], form, parsed.bits)
+    if form.lanes == 16 and parsed.bits == 16:
+        end = _with_instruction(16, f"return ({form.kind(parsed.element)}){_HALVED};", end)
     body = f"{start} {middle} {end}"
     if parsed.element == "float16":
         body = _with_instruction(parsed.lanes, _NARROWING.get(parsed.lanes), body)
@@ -233,6 +236,12 @@ _WIDENING = {
     16: f"return (float32x16)__builtin_ia32_vcvtph2ps512_mask({_SHORTS.format(32, 'x0')}, "
         f"{_FLOATS.format(64, '{0}')}, -1, 4);",
 }
+_INTS = "(int __attribute__((vector_size(64))))"
+_SHIFTED = (
+    f"uint32x16 b = (uint32x16)__builtin_ia32_pmovzxwd512_mask({_SHORTS.format(32, 'x0')}, {_INTS}{{0}}, -1); "
+    "b <<= 16; return (float32x16)b;"
+)
+_HALVED = f"__builtin_ia32_pmovdw512_mask({_INTS}r, {_SHORTS.format(32, '{0}')}, -1)"
 _NARROWING = {
     1: f"return __builtin_ia32_vcvtps2ph({_FLOATS.format(16, '{x0}')}, 0)[0];",
     8: "return (float16x8)__builtin_ia32_vcvtps2ph256(x0, 0);",
