@@ -46,7 +46,7 @@ def _copy(work: Work, block: BlockRV, form: Contraction) -> None:
     """The operand without lanes in memory of its own, unless padding has put it there."""
     reads = [region.buffer for region in work.block(block).reads]
     if form.narrow.buffer in reads:
-        copy = work.sch.cache_read(block, reads.index(form.narrow.buffer), "global")
+        copy = work.sch.cache_read(block, reads.index(form.narrow.buffer), "global", [block])
         vectorize_last(work, copy)
         work.finish(copy)
 
