@@ -117,7 +117,7 @@ def planned(work: Work, form: Contraction) -> Plan:
     threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
     if packed:
         extents[lane] = rounded_up(extents[lane], tile.columns)
-    pairs = 2 if packed and len(reduce) == 1 and takes_pairs(form) else 1
+    pairs = 2 if packed and takes_pairs(form) and (len(reduce) == 1 or extents[reduce[-1].var] % 2 == 0) else 1
     if reduced is not None:
         reduced = rounded_up(reduced, pairs)
         extents[reduce[0].var] = rounded_up(terms, reduced)
@@ -190,7 +190,8 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     columns = [loops[item.var] for item in form.columns]
     pair: list[LoopRV] = []
     if plan.pairs > 1:
-        terms, pair = work.split(terms[0], None, plan.pairs)
+        last, pair = work.split(terms[-1], None, plan.pairs)
+        terms = [*terms[:-1], *last]
     outer = [*share, *across, *columns, *slab, *part]
     outer = [*rows, *outer] if plan.shared == ROWS else [*outer, *rows]
     sch.reorder(*batch, *outer, *strip, *panel, *terms, *row, *lane, *pair)
@@ -233,7 +234,7 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
         sch.compute_at(pack, where[-1], preserve_unit_loops=True)
     axis = next(d for d, i in enumerate(wide.indices) if i is plan.form.lane.var)
     width = plan.tile.columns
-    terms = next((d for d, i in enumerate(wide.indices) if i is plan.form.nest.reduce[0].var), axis)
+    terms = next((d for d, i in enumerate(wide.indices) if i is plan.form.nest.reduce[-1].var), axis)
 
     def panels(*index: Expr) -> list[Expr]:
         others = [i // plan.pairs if d == terms else i for d, i in enumerate(index) if d != axis]

@@ -111,10 +111,14 @@ def are(indices: Sequence[Expr], items: Sequence[IterVar]) -> bool:
 
 
 def takes_pairs(form: Contraction) -> bool:
-    """Are short integers multiplied and summed as int32, of which there are instructions for two terms at once?"""
-    short = ("int8", "uint8", "int16")
+    """Are short integers multiplied and summed as int32, of which there are instructions for two terms at once, and
+    do terms follow each other in memory?
+    """
     types = {form.narrow.buffer.type, form.wide.buffer.type}
-    return form.nest.store.buffer.type == "int32" and types <= set(short)
+    last = form.nest.reduce[-1].var
+    if form.nest.store.buffer.type != "int32" or not types <= {"int8", "uint8", "int16"}:
+        return False
+    return form.narrow.indices[-1] is last and last in used_in(form.wide)
 
 
 def used_in(load: BufferLoad) -> set[Var]:

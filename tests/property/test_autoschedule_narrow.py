@@ -40,7 +40,23 @@ def product(rows: int, columns: int, terms: int, turned: bool, types: tuple[str,
     return te.create_prim_func([A, B, te.compute((rows, columns), element, name="C")])
 
 
+def convolution(size: int, inputs: int, outputs: int, kernel: int, stride: int, types: tuple[str, str]) -> PrimFunc:
+    """A convolution of a square image, NHWC, weights HWIO."""
+    X = te.placeholder((1, size, size, inputs), types[0], name="X")
+    W, out = te.placeholder((kernel, kernel, inputs, outputs), types[0], name="W"), (size - kernel) // stride + 1
+    y, x, c = (te.reduce_axis((0, n), name=name) for n, name in ((kernel, "y"), (kernel, "x"), (inputs, "c")))
+
+    def element(b: Any, i: Any, j: Any, o: Any) -> Any:
+        read, weight = X[b, i * stride + y, j * stride + x, c], W[y, x, c, o]
+        return te.sum(read.astype(types[1]) * weight.astype(types[1]), axis=[y, x, c])
+
+    return te.create_prim_func([X, W, te.compute((1, out, out, outputs), element, name="Y")])
+
+
 extents = st.integers(1, 9)
+products = st.builds(product, extents, extents, extents, st.booleans(), st.sampled_from(MIXED))
+convolutions = st.builds(convolution, st.integers(3, 5), st.integers(1, 4), extents, st.integers(1, 3),
+                         st.integers(1, 2), st.sampled_from(MIXED[:4]))  # fmt: skip
 machines = st.builds(
     Machine, vector_bytes=st.sampled_from([8, 16]), registers=st.sampled_from([8, 12]),
     l2_bytes=st.sampled_from([64, 512]), threads=st.sampled_from([1, 2]), terms=st.sampled_from([2, 3, 64]),
@@ -49,7 +65,7 @@ machines = st.builds(
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
-@given(st.builds(product, extents, extents, extents, st.booleans(), st.sampled_from(MIXED)), machines)
+@given(st.one_of(products, products, convolutions), machines)
 def test_schedules_and_passes_keep_the_meaning(func: PrimFunc, machine: Machine) -> None:
     before = autoschedule(func, machine=machine).mod["main"]
     assert isinstance(before, PrimFunc)
@@ -65,6 +81,7 @@ def test_schedules_and_passes_keep_the_meaning(func: PrimFunc, machine: Machine)
 @pytest.mark.parametrize("turned", [False, True])
 def test_compiled_kernels_have_the_results_of_the_oracle(turned: bool) -> None:
     funcs = {f"f{i}": product(*SHAPES[i % 5], turned, types) for i, types in enumerate(MIXED)}
+    funcs["g"] = convolution(7, 6, 20, 3, 1 + turned, MIXED[turned])
     machine = Machine(terms=32)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, "cython --num-cores=1")
     for name, func in funcs.items():
