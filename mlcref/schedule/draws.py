@@ -66,6 +66,8 @@ def draw_inline(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | N
     pairs = related(func, reverse)
     fitting = [(a, b) for a, b in pairs if _plain(a) and (not reverse or (_plain(b) and _elements(a)))]
     sites = [a for a, b in fitting if _inner_output(func, b if reverse else a)]
+    if not sites and pick([True] * 7 + [False]):
+        return None
     if not sites or wild(pick):
         realize = any_block(pick, func) if wild(pick) else None
         sites = [a for a, _ in pairs] if realize is None else [realize]
@@ -98,6 +100,8 @@ def draw_move(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | Non
     pairs = related(func, reverse)
     fitting = [(a, b) for a, b in pairs if _movable(func, a, reverse)]
     sites = [(a.block.token, var) for a, b in fitting for var in _between(func, a, b, reverse)]
+    if not sites and pick([True, True, True, False]):
+        return None
     if not sites or wild(pick):
         every = list(index(func).loops) if pick([True, False]) else []
         sites = [(a.block.token, var) for a, b in pairs for var in every or _apart(func, a, b)]
