@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlcref.ir import Buffer, BufferLoad, BufferStore, Expr, For, Let, LetStmt, Node, Var, children
+from mlcref.ir import (
+    AllocBuffer, Buffer, BufferLoad, BufferStore, Expr, For, Let, LetStmt, Node, PrimFunc, Var, children, walk,
+)  # fmt: skip
 from mlcref.lower.domains import Domains, with_loop
 
 
@@ -30,3 +32,10 @@ def located_accesses(
         inner = inner | {root.var}
     for child in children(root):
         yield from located_accesses(child, buffer, dom, inner)
+
+
+def owned_buffers(func: PrimFunc) -> set[Buffer]:
+    """The buffers that share memory with no other one: those allocated here, and the parameters of a function that says
+    so."""
+    private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
+    return private | set(func.buffers) if func.noalias else private

@@ -16,6 +16,7 @@ from mlcref.ir import (
     PrimFunc, Ramp, Stmt, Var, While, any_node, children, children_of, const, map_children, replace, rewrite, seq,
     variables, walk,
 )  # fmt: skip
+from mlcref.lower.accesses import owned_buffers
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.hoist_conditions import runs
 from mlcref.lower.jumps import leaves_loop
@@ -30,9 +31,7 @@ def promote_accumulators(func: PrimFunc) -> PrimFunc:
     """
     if any_node(func.body, DeclBuffer):
         return func
-    private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
-    owned = private | set(func.buffers) if func.noalias else private
-    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned))
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned_buffers(func)))
 
 
 def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:

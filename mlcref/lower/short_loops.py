@@ -8,9 +8,10 @@ from __future__ import annotations
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    AllocBuffer, Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, any_node, children_of,
+    Buffer, BufferLoad, BufferStore, DeclBuffer, Expr, For, PrimFunc, Stmt, any_node, children_of,
     constant, map_children, replace, seq, variables, walk,
 )  # fmt: skip
+from mlcref.lower.accesses import owned_buffers
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 from mlcref.lower.pieces import piece_key
 from mlcref.lower.vectorize import VECTOR_BYTES
@@ -27,9 +28,7 @@ def vectorize_short_loops(func: PrimFunc) -> PrimFunc:
     """
     if any_node(func.body, DeclBuffer):
         return func
-    private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
-    owned = private | set(func.buffers) if func.noalias else private
-    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned))
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned_buffers(func)))
 
 
 def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:

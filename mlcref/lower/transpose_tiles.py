@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from mlcref import arith
 from mlcref import dtype as dt
 from mlcref.ir import (
-    GE, GT, LE, LT, AllocBuffer, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, IfThenElse, LetStmt,
+    GE, GT, LE, LT, Buffer, BufferLoad, BufferStore, Call, DeclBuffer, Expr, For, IfThenElse, LetStmt,
     PrimFunc, Ramp, Shuffle, Stmt, Var, any_node, conjunction, conjuncts, const, constant, fresh, map_children, replace,
-    seq, substitute, variables, walk,
+    seq, substitute, variables,
 )  # fmt: skip
+from mlcref.lower.accesses import owned_buffers
 from mlcref.lower.domains import Domains, shape_domain, with_loop
 
 SIZES = (4, 8, 16)
@@ -30,9 +31,7 @@ def transpose_tiles(func: PrimFunc) -> PrimFunc:
     """
     if any_node(func.body, DeclBuffer):
         return func
-    private = {node.buffer for node in walk(func.body) if isinstance(node, AllocBuffer)}
-    owned = private | set(func.buffers) if func.noalias else private
-    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned))
+    return replace(func, body=_visit(func.body, shape_domain(func.shape_vars()), owned_buffers(func)))
 
 
 def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
