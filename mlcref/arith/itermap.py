@@ -150,12 +150,10 @@ class Reader:
             key: Any = source
             total = self.extent(source)
         else:
-            inner = self.digits(self.gather(form))
+            gathered = self.gather(form)
+            inner, lowest = self.digits(gathered), self.lowest(gathered)
             total = tile(inner) if inner else None
-            if inner is None or total is None:
-                return None
-            lowest = form.constant + sum(d.scale * ((d.extent or 1) - 1) for d in inner if d.scale < 0)
-            if lowest % (lower * (extent or 1)):
+            if inner is None or total is None or lowest is None or lowest % (lower * (extent or 1)):
                 return None
             form = form.shift(-lowest)  # the same digits, of a sum that starts at 0
             key = form.key
@@ -166,6 +164,17 @@ class Reader:
             return None
         rest = -(-total // lower)
         return Digit(key, lower, rest if extent is None else min(extent, rest), scale)
+
+    def lowest(self, form: Linear) -> int | None:
+        """The least value of a sum: its digits start at 0, its terms (``-i // 2``) need not."""
+        total = form.constant
+        for atom, scale in form.terms.items():
+            last = self.extent(atom) if isinstance(atom, Var) else None
+            low = min(0, scale * (last - 1)) if last is not None else self.simplifier.atom_bounds(atom).scale(scale).lo
+            if low is None:
+                return None
+            total += low
+        return total
 
     def extent(self, var: Var) -> int | None:
         known = self.dom.get(var)

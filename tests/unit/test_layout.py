@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlcref.lower import lower
 from mlcref.schedule import TABLE, Schedule, Trace
 from mlcref.schedule.map_json import map_from_json
 from mlcref.schedule.maps import draw_map, pad_map
+from mlcref.script import from_source
 from mlcref.script import tir as T
 from mlcref.tir import IndexMap
 from mlcref.verify import check_equivalent, in_old_layout
@@ -321,3 +323,31 @@ def test_aligned_storage_computes_the_same() -> None:
     c = np.zeros_like(a)
     mlcref.build(sch.mod)["main"](a, c)
     np.testing.assert_array_equal(c, a * 2 + 1)
+
+
+def test_digits_of_a_sum_that_does_not_start_at_zero() -> None:
+    """`1 - -i // 2` runs from 1 on, so that its thirds are no digits of it; the padding was that of a sum from 0."""
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((33,), "int32"), C: T.Buffer((33,), "int32")):
+    B = T.alloc_buffer((33,), "int32")
+    for i in range(33):
+        with T.block("B"):
+            vi = T.axis.spatial(33, i)
+            B[vi] = A[vi]
+    for i in range(33):
+        with T.block("C"):
+            vi = T.axis.spatial(33, i)
+            C[vi] = B[vi] + 2
+""")
+    for n in (1, 2, 16):
+        sch, halves = Schedule(before), IndexMap.from_func(partial(falling_halves, n))
+        with suppress(ScheduleError):
+            sch.transform_layout(sch.get_block("C"), ("read", 0), halves, pad_value=5)
+        verdict = check_equivalent(before, sch.mod["main"])
+        assert verdict, str(verdict)
+
+
+def falling_halves(n: int, i: Any) -> tuple[Any, ...]:
+    half = n - i * -1 // 2
+    return half // 3, half % 3, i * -1 % 2
