@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mlcref.ir import BlockRealize, BufferStore, Const, For, PrimFunc, Token, Var, index
+from mlcref.ir import BlockRealize, BufferStore, Const, For, PrimFunc, Token, Var, index, loads
 from mlcref.schedule.dependence import reduce_loops
 from mlcref.schedule.find import child_blocks, is_reduction, loops_above, readers, scope_of, writers
 from mlcref.schedule.table import Pick
@@ -65,6 +65,8 @@ def draw_inline(pick: Pick, func: PrimFunc, reverse: bool) -> dict[str, Any] | N
     """A block that is one store, with another such block to merge it into; sometimes any two blocks, or any block."""
     pairs = related(func, reverse)
     fitting = [(a, b) for a, b in pairs if _plain(a) and (not reverse or (_plain(b) and _elements(a)))]
+    if reverse and pick([True, True, False]):
+        fitting = [(a, b) for a, b in fitting if _reads_once(func, a)]
     sites = [a for a, b in fitting if _inner_output(func, b if reverse else a)]
     if not sites and pick([True] * 7 + [False]):
         return None
@@ -78,6 +80,12 @@ def _elements(realize: BlockRealize) -> bool:
     """Does the block read one element of each buffer?"""
     boxes = [box for region in realize.block.reads for box in region.region]
     return all(isinstance(box.extent, Const) and int(box.extent) == 1 for box in boxes)
+
+
+def _reads_once(func: PrimFunc, realize: BlockRealize) -> bool:
+    """Does the block load what its scope has made at one place of its text?"""
+    made = scope_of(func, realize).block.alloc_buffers
+    return sum(load.buffer in made for load in loads(realize.block.body)) == 1
 
 
 def _plain(realize: BlockRealize) -> bool:
