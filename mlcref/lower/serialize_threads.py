@@ -68,11 +68,14 @@ class _Threads:
         return serial
 
     def projected(self, stmt: For, axes: Mapping[str, For], dom: Domains) -> Stmt:
-        """An axis that is open already has its value there."""
+        """An axis that is open already has its value there, counted from where the loop begins."""
         outer = axes[stmt.thread or ""]
         if constant(stmt.extent) is None or constant(stmt.extent) != constant(outer.extent):
             raise self.refuse(f"two loops bound to {stmt.thread} have different extents", stmt)
-        return self.visit(substitute(stmt.body, {stmt.loop_var: outer.loop_var}), axes, dom)
+        var = outer.loop_var
+        same = constant(stmt.min) is not None and constant(stmt.min) == constant(outer.min)
+        value = var if same else arith.simplify(var - outer.min + stmt.min, dom)
+        return self.visit(substitute(stmt.body, {stmt.loop_var: value}), axes, dom)
 
     # ---- may the threads run one after the other?
 

@@ -267,10 +267,22 @@ def _check_instances(func: PrimFunc, realize: BlockRealize, target: For, scope: 
     blocks = child_blocks(scope)
     alone = not any(keeps_contents(output.buffer, blocks, shared) for output in realize.block.writes)
     spatial = [item for item in realize.block.iter_vars if item.iter_type == "spatial"]
-    safe = always_defined(realize) or covers_domains(func, realize, enumerating)
+    more = always_defined(realize) and _whole_sums(func, realize, enumerating)
+    safe = more or covers_domains(func, realize, enumerating)
     if not inside and not (alone and safe and tells_apart(realize, spatial)):
         what = f"the loops of block {realize.block.name} do not provably run through what its consumers need"
         refuse(func, "compute_at.P7", what, [(realize, "to be moved"), (target, "under this loop")])
+
+
+def _whole_sums(func: PrimFunc, realize: BlockRealize, enumerating: list[Expr]) -> bool:
+    """Do reduce iterators take all values of their domains now, so that a nest over the domains adds nothing?"""
+    if not any(item.iter_type == "reduce" for item in realize.block.iter_vars):
+        return True
+    taken = executed(func, realize, (), enumerating)
+    return taken is not None and all(
+        item.iter_type != "reduce" or span is None or contains(span, iterator_domain(item), {})
+        for span, item in zip(taken, realize.block.iter_vars, strict=True)
+    )
 
 
 def _stays_inside(

@@ -8,6 +8,7 @@ import pytest
 
 from mlcref.errors import ScheduleError
 from mlcref.interp import findings
+from mlcref.lower.serialize_threads import serialize_threads
 from mlcref.schedule import Schedule
 from mlcref.script import from_source
 from mlcref.verify import check_equivalent
@@ -117,3 +118,39 @@ def main(a: T.handle, C: T.Buffer((2,), "float32")):
     inner = sch.get_loops(sch.get_block("B"))[1]
     with pytest.raises(ScheduleError, match=r"provably run every instance.*reverse_compute_at.P7"):
         sch.reverse_compute_at(sch.get_block("P"), inner)
+
+
+def test_a_sum_over_part_of_its_domain_is_not_completed_by_a_move() -> None:
+    """The loops leave out two values of `vk`; a nest over its whole domain would double the sum twice more."""
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((2, 8), "float32"), C: T.Buffer((2,), "float32")):
+    B = T.alloc_buffer((2,))
+    for i, k_0, k_1 in T.grid(2, 3, 2):
+        with T.block("B"):
+            vi = T.axis.spatial(2, i)
+            vk = T.axis.reduce(8, k_0 * 2 + k_1)
+            with T.init():
+                B[vi] = T.float32(0.0)
+            B[vi] = B[vi] * T.float32(2.0) + A[vi, vk]
+    for i in range(2):
+        with T.block("C"):
+            vi = T.axis.spatial(2, i)
+            C[vi] = B[vi]
+""")
+    sch = Schedule(before)
+    (loop,) = sch.get_loops(sch.get_block("C"))
+    with pytest.raises(ScheduleError, match=r"compute_at.P7"):
+        sch.compute_at(sch.get_block("B"), loop)
+
+
+def test_an_open_axis_counts_from_where_each_loop_begins() -> None:
+    func = from_source("""
+@T.prim_func
+def main(A: T.Buffer((4,), "int32"), B: T.Buffer((4,), "int32")):
+    for t in T.thread_binding(2, 6, thread="threadIdx.x"):
+        for u in T.thread_binding(0, 4, thread="threadIdx.x"):
+            B[u] = A[t - 2] * 2
+""")
+    verdict = check_equivalent(func, serialize_threads(func))
+    assert verdict, str(verdict)

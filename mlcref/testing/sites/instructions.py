@@ -123,6 +123,26 @@ def meetings(pick: Pick) -> PrimFunc:
     return b.function(b.sinks())
 
 
+def unfinished(pick: Pick) -> PrimFunc:
+    """Sums over some of the values of an iterator, or all, and what reads them."""
+    extent, more = pick(_EXTENTS), pick([1, 2, 0])
+    by_loop = pick([True, True, False])
+
+    def ended(pick: Pick, nest: Nest) -> None:
+        loop, _, _ = nest.loops[-1]
+        if by_loop:
+            nest.loops[-1] = (loop, 0, extent)
+        else:
+            nest.where.append(loop < extent)
+
+    b = _builder(pick, (ended,))
+    rows = _shape(pick, [1, 1, 2])
+    source = b.param([*rows, extent + more], b.dtype)
+    total = b.block(rows, lambda v, k: source[(*v, k[0])], b.dtype, reduce=[extent + more], combine=_add)
+    b.block(rows, lambda v, _: total[tuple(v)] * const(2, b.dtype), b.dtype, plain=True)
+    return b.function(b.sinks())
+
+
 def partial(pick: Pick) -> PrimFunc:
     """A producer whose iterator has more values than run, and consumers of those that do: what it reads may end there
     as well."""
@@ -400,7 +420,7 @@ def _flipped(v: Vars, turned: bool) -> tuple[Var, ...]:
 
 
 SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
-    "primitive:compute_at": (windows, windows, partial),
+    "primitive:compute_at": (windows, windows, partial, unfinished),
     "primitive:decompose_reduction": (folded,),
     "primitive:pad_einsum": (einsums,),
     "primitive:reindex": (borders,),

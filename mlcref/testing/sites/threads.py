@@ -250,6 +250,18 @@ def virtual(pick: Pick) -> PrimFunc:
 # ---- blocks to be bound
 
 
+def begun(pick: Pick) -> PrimFunc:
+    """An axis that is opened and opened again, by loops that begin anywhere."""
+    extent, one, two = pick([3, 2, 4]), pick([0, 2, 1]), pick([0, 1, 3])
+    tag, dtype = pick(["threadIdx.x", "blockIdx.x"]), pick(["int32", "float32"])
+    heads = [f'for {var} in T.thread_binding({low}, {low + extent}, thread="{tag}"):'
+             for var, low in (("t", one), ("u", two))]  # fmt: skip
+    line = f"B[u - {two}] = A[t - {one}] * T.{dtype}(2)" if pick([True, False]) else f"B[t - {one}] = A[u - {two}]"
+    between = [] if pick([True, False]) else ["for r in range(2):"]
+    lines = _under([heads[0], *between, heads[1]], [line])
+    return _program({"A": [extent], "B": [extent]}, dtype, lines, blocks=False)
+
+
 def bound(pick: Pick) -> PrimFunc:
     """A block and one that reads what it wrote, over loops that both share or not, some of which run as threads.
 
@@ -301,6 +313,6 @@ def _block(name: str, loops: Sequence[str], line: str) -> Lines:
 
 
 SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
-    "pass:serialize_threads": (exchange, exchange, rounds, virtual),
+    "pass:serialize_threads": (exchange, exchange, rounds, virtual, begun),
     "primitive:bind": (bound,),
 }
