@@ -49,6 +49,31 @@ def _shared_in_blocks(func: PrimFunc) -> Iterator[tuple[Buffer, str, BlockRealiz
                 yield buffer, loop.thread or "", realize
 
 
+def shared_by_iterations(before: PrimFunc, after: PrimFunc) -> Conflict | None:
+    """A buffer of which each iteration of a parallel loop has its own in ``before``, and all of them one in ``after``,
+    where a thread axis stands around: global memory is allocated above the axes. None when there is none."""
+    known = {buffer for buffer, _, _ in _global_under_axes(before)}
+    for buffer, loop, realize in _global_under_axes(after):
+        if buffer not in known:
+            text = f"{buffer.name} would be one memory for all iterations of the {loop.kind} loop {loop.loop_var.name}"
+            return Conflict(text, ((loop, "this loop"), (realize, f"uses {buffer.name}")))
+    return None
+
+
+def _global_under_axes(func: PrimFunc) -> Iterator[tuple[Buffer, For, BlockRealize]]:
+    """Global buffers that are used in one parallel loop alone, inside a thread axis that is inside their scope."""
+    where = index(func)
+    for realize in where.blocks.values():
+        for buffer in realize.block.alloc_buffers:
+            users = list(_users(realize.block.body, {buffer})) if buffer.scope == "global" else []
+            chains = [[stmt for stmt in where.above(user) if isinstance(stmt, For)] for user in users]
+            common = [loop for loop in chains[0] if all(loop in chain for chain in chains)] if chains else []
+            for k, loop in enumerate(common):
+                axes = [outer for outer in common[k + 1 :] if _is_axis(outer) and realize in set(where.above(outer))]
+                if axes and loop.kind in ("parallel", "vectorized"):
+                    yield buffer, loop, users[0]
+
+
 def shared_by_threads(buffer: Buffer, loop: For) -> bool:
     """Do the iterations of ``loop``, run by threads, share what is computed into ``buffer`` inside it? Each of them
     then computes what all of them need, until the loops of the computation are bound to threads as well."""

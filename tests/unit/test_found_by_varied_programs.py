@@ -154,3 +154,24 @@ def main(A: T.Buffer((4,), "int32"), B: T.Buffer((4,), "int32")):
 """)
     verdict = check_equivalent(func, serialize_threads(func))
     assert verdict, str(verdict)
+
+
+def test_memory_of_parallel_iterations_does_not_become_that_of_a_kernel() -> None:
+    """Each iteration of `j` has a row of its own; under a thread axis the row is one for all of them."""
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((5, 6), "int32"), C: T.Buffer((5, 6), "int32")):
+    B = T.alloc_buffer((5, 6), "int32")
+    for i in range(5):
+        for j in T.parallel(6):
+            for k in range(6):
+                with T.block("B"):
+                    vi, vk = T.axis.remap("SS", [i, k])
+                    B[vi, vk] = A[vi, vk] * 2
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vi, vj]
+""")
+    sch = Schedule(before)
+    with pytest.raises(ScheduleError, match=r"one memory for all iterations of the parallel loop j.*bind.P6"):
+        sch.bind(sch.get_loops(sch.get_block("C"))[0], "blockIdx.y")
