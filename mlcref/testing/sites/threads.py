@@ -262,6 +262,20 @@ def begun(pick: Pick) -> PrimFunc:
     return _program({"A": [extent], "B": [extent]}, dtype, lines, blocks=False)
 
 
+def repeated(pick: Pick) -> PrimFunc:
+    """Rows that each iteration of an inner loop computes for itself before it uses one element: its own memory, as
+    long as that loop is all that uses it."""
+    rows, width, dtype = pick([2, 3]), pick([2, 3, 4]), pick(["int32", "float32"])
+    inner, whole = pick(["T.parallel", "T.parallel", "range"]), pick([True, True, False])
+    one = _block("B", ["i", "k"] if whole else ["i", "j"], f"B[vi, {'vk' if whole else 'vj'}] = "
+                 f"A[vi, {'vk' if whole else 'vj'}] * T.{dtype}(2)")  # fmt: skip
+    other = _block("C", ["i", "j"], "C[vi, vj] = B[vi, vj]")
+    first = _under([f"for k in range({width}):"], one) if whole else one
+    lines = _under([f"for i in range({rows}):", f"for j in {inner}({width}):"], [*first, *other])
+    made = f'B = T.alloc_buffer({_tuple([rows, width])}, "{dtype}")'
+    return _program({"A": [rows, width], "C": [rows, width]}, dtype, [made, *lines], blocks=True)
+
+
 def bound(pick: Pick) -> PrimFunc:
     """A block and one that reads what it wrote, over loops that both share or not, some of which run as threads.
 
@@ -314,5 +328,5 @@ def _block(name: str, loops: Sequence[str], line: str) -> Lines:
 
 SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
     "pass:serialize_threads": (exchange, exchange, rounds, virtual, begun),
-    "primitive:bind": (bound,),
+    "primitive:bind": (bound, bound, repeated),
 }
