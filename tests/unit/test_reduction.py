@@ -255,7 +255,7 @@ def test_parts_say_what_they_use() -> None:
 def test_time_per_application() -> None:
     """On a matrix product: about a millisecond each; ten times that is a defect even on a busy machine."""
     sch = Schedule(matmul)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(10):
         fresh = sch.copy()
         block = fresh.get_block("C")
@@ -264,7 +264,7 @@ def test_time_per_application() -> None:
         fresh.rfactor(fresh.split(k, [None, 4])[0], 0)
         fresh.add_unit_loop(block)
         fresh.loop_partition(i, [2, None])
-    assert time.perf_counter() - start < 10 * 4 * 0.01
+    assert time.process_time() - start < 10 * 4 * 0.01
 
 
 def test_the_order_of_operands_does_not_matter() -> None:
