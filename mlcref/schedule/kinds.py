@@ -14,7 +14,7 @@ from mlcref.ir import (
 from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.schedule.dataflow import stores_the_same
 from mlcref.schedule.dependence import carried_conflict, is_private, separated
-from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above
+from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_of, loops_above, scope_of
 from mlcref.schedule.draws import wild
 from mlcref.schedule.loop import draw_loop
 from mlcref.schedule.reducers import order_free
@@ -168,6 +168,8 @@ def _is_shared_work(func: PrimFunc, loop: For, threads: For) -> bool:
     """Do all iterations of ``threads`` run the same instances below ``loop``, for memory that all of them see, and
     would the bits be the same if each instance ran once?"""
     if threads.thread is None or not threads.thread.startswith("threadIdx"):
+        return False
+    if scope_of(func, loop) is not scope_of(func, threads):  # iterators of a block may differ in what looks the same
         return False
     between = [node.loop_var for node in index(func).above(loop) if isinstance(node, For) and threads in
                set(index(func).above(node))]  # fmt: skip

@@ -175,3 +175,20 @@ def main(A: T.Buffer((5, 6), "int32"), C: T.Buffer((5, 6), "int32")):
     sch = Schedule(before)
     with pytest.raises(ScheduleError, match=r"one memory for all iterations of the parallel loop j.*bind.P6"):
         sch.bind(sch.get_loops(sch.get_block("C"))[0], "blockIdx.y")
+
+
+def test_an_axis_is_not_bound_again_inside_a_block_of_one_of_its_threads() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((2, 2), "float32"), C: T.Buffer((2, 2), "float32")):
+    for i in T.thread_binding(2, thread="threadIdx.y"):
+        with T.block("rows"):
+            vi = T.axis.spatial(2, i)
+            for j in range(2):
+                with T.block("C"):
+                    vj = T.axis.spatial(2, j)
+                    C[vi, vj] = A[vj, vi]
+""")
+    sch = Schedule(before)
+    with pytest.raises(ScheduleError, match=r"threadIdx.y is bound already.*bind.P7"):
+        sch.bind(sch.get_loops(sch.get_block("C"))[0], "threadIdx.y")
