@@ -199,17 +199,8 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     if plan.packed:
         _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
     if cut is not None:
-        made = nest_of(work.func, work.token(cut))
-        turned = exchanged(made) if made is not None and plan.parts == 1 else None
-        place = panel or strip if plan.parts == 1 else slab or across
-        if turned is not None:
-            place = [*batch, *outer]
-        if not place or work.tries("reverse_compute_at", cut, place[-1]):
-            if turned is not None:
-                moved_in_tiles(work, cut, turned)
-            else:
-                vectorize_last(work, cut)
-            work.finish(cut)
+        inside = panel or strip if plan.parts == 1 else slab or across
+        _follow(work, cut, inside, [*batch, *outer] if plan.parts == 1 else None)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
     for loop in (*row, *pair):
@@ -219,6 +210,21 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     if pair and terms:
         work.finish(sch.decompose_reduction(block, (part or terms)[0]))
     work.finish(block)
+
+
+def _follow(work: Work, cut: BlockRV, inside: list[LoopRV], around: list[LoopRV] | None) -> None:
+    """Move what uses the result ``inside`` the loops of a tile. What exchanges its dimensions goes under the loops
+    ``around`` the tiles, where there are such, to be done in square tiles of its own."""
+    made = nest_of(work.func, work.token(cut))
+    turned = exchanged(made) if made is not None and around is not None else None
+    place = inside if turned is None or around is None else around
+    if place and not work.tries("reverse_compute_at", cut, place[-1]):
+        return
+    if turned is not None:
+        moved_in_tiles(work, cut, turned)
+    else:
+        vectorize_last(work, cut)
+    work.finish(cut)
 
 
 def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: list[LoopRV]) -> None:

@@ -10,8 +10,8 @@ from mlcref.autoschedule.machine import Machine
 _START_UP, _LOAD = 6, 0.25
 """What a step of a tile costs beside its accumulators, in accumulators: once, and for each load of an operand. Fitted
 to measured tiles of 16 to 26 accumulators."""
-
 _WIDEST = 8
+"""Vectors of one row of a tile, where it has few rows."""
 
 
 @dataclass(frozen=True, slots=True)

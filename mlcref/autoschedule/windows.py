@@ -12,8 +12,6 @@ from mlcref.schedule import BlockRV
 
 _MOST_UNROLLED = 64
 """Updates of one accumulator each that are written out."""
-
-
 _WIDEST = 16
 """Vectors of one row of the output where it has one row only, to read as much of each row of the input."""
 

@@ -11,6 +11,7 @@ from mlcref.ir import BlockRealize, Buffer, For, PrimFunc, Stmt, Var, index
 from mlcref.schedule.dependence import PRIVATE_TO, Conflict, has_copies
 from mlcref.schedule.find import blocks_below
 
+
 def scope_conflict(func: PrimFunc, scopes: Sequence[str] = tuple(PRIVATE_TO)) -> Conflict | None:
     """Two blocks that use a buffer of one of ``scopes`` in different threads, None when there are none."""
     where = index(func)
