@@ -188,11 +188,21 @@ def executed(func: PrimFunc, realize: BlockRealize, outer: Collection[Var], pred
         if size is not None and span is not None and (len(falls) < 2 or not conditions):
             low = span.hi - size + 1 if falls == {True} else span.lo  # conditions cut off the last iterations
             spans.append(Span(form - part, low, low + size - 1))
+            if not _meets(spans[-1], item):
+                return None
         elif _whole(form, item, ranges):
             spans.append(None)
         else:
             return None
     return spans
+
+
+def _meets(span: Span | None, item: IterVar) -> bool:
+    """May any value of the span be one of the iterator? A predicate that never holds keeps it from all of them."""
+    domain, start = iterator_domain(item), None if span is None else span.base.number()
+    if span is None or domain is None or start is None:
+        return True
+    return start + span.lo <= domain.hi and start + span.hi >= domain.lo
 
 
 def _from_zero(

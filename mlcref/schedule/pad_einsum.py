@@ -19,7 +19,7 @@ from mlcref.schedule.find import block_of, blocks_below, loops_above
 from mlcref.schedule.nest import covers_domains, iterator_ranges, starts_at_zero
 from mlcref.schedule.reducers import NoReduction, as_sum, reduction_of
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
-from mlcref.schedule.thread_scopes import scope_conflict
+from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 
 ZERO_AT_ZERO = ("abs", "fabs", "sqrt", "sin", "tan", "tanh", "erf", "asin", "atan", "sinh")
 """Functions that are 0 at 0."""
@@ -336,8 +336,10 @@ def _check_around(func: PrimFunc, facts: PadFacts, scope: BlockRealize) -> None:
             if scope is not func.body and buffer not in scope.block.alloc_buffers and not _covers(regions, padding):
                 what = f"block {scope.block.name} around it does not use all of {buffer.name}"
                 refuse(func, rule, what, [*marks, (scope, "around it")])
-    if facts.extents and any_concurrent(func) and scope_conflict(func) is None:
-        conflict = scope_conflict(build_pad_einsum(func, facts)[0])
+    if facts.extents and any_concurrent(func):
+        padded = build_pad_einsum(func, facts)[0]
+        known = scope_conflict(func) is not None
+        conflict = (None if known else scope_conflict(padded)) or allocated_under_threads(func, padded)
         if conflict is not None:
             refuse(func, rule, conflict.text, marks, "pad before bind")
 

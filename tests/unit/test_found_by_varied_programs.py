@@ -192,3 +192,44 @@ def main(A: T.Buffer((2, 2), "float32"), C: T.Buffer((2, 2), "float32")):
     sch = Schedule(before)
     with pytest.raises(ScheduleError, match=r"threadIdx.y is bound already.*bind.P7"):
         sch.bind(sch.get_loops(sch.get_block("C"))[0], "threadIdx.y")
+
+
+def test_what_a_block_that_never_runs_writes_is_not_copied() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((2, 4), "float32"), B: T.Buffer((2, 4), "float32")):
+    for i in range(4):
+        with T.block("parts"):
+            vi = T.axis.spatial(4, i)
+            for j in range(2):
+                with T.block("B"):
+                    vj = T.axis.spatial(2, j)
+                    B[vj, vi] = A[vj, vi]
+            for k in range(3, 4):
+                with T.block("behind"):
+                    vk = T.axis.spatial(2, vi % 1 * 4 + k)
+                    T.where(vi % 1 * 4 + k < 2)
+                    B[vk, vi] = A[vk, vi] * T.float32(2)
+""")
+    with pytest.raises(ScheduleError, match=r"block behind writes before the copy.*cache_write.P6"):
+        Schedule(before).cache_write("behind", 0, "global")
+
+
+def test_padding_takes_no_memory_that_all_threads_of_a_kernel_would_share() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((3,), "float32"), C: T.Buffer((2, 3), "float32")):
+    B = T.alloc_buffer((3,), scope="local")
+    for i in T.thread_binding(2, thread="blockIdx.y"):
+        with T.block("row"):
+            for j in range(3):
+                with T.block("B"):
+                    vj = T.axis.spatial(3, j)
+                    B[vj] = A[vj]
+        for j in range(3):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vj]
+""")
+    with pytest.raises(ScheduleError, match=r"A_pad of scope 'global' would be one for all threads of blockIdx.y"):
+        Schedule(before).pad_einsum("B", [4])
