@@ -23,7 +23,7 @@ class Machine:
     registers: int = 32
     l2_bytes: int = 1 << 20
     threads: int = 1
-    terms: int = 512
+    terms: int = 1024
     parallel_work: int = 2_000_000
 
     def lanes(self, dtype: str) -> int:
@@ -34,7 +34,9 @@ class Machine:
 
     @staticmethod
     def of(target: Any) -> Machine:
-        """The machine that a target (or what makes one) describes. Schedules may fill half of the second cache."""
+        """The machine that a target (or what makes one) describes. Schedules may fill half of the second cache: a
+        packed panel of 64 columns of float32 a quarter of that."""
         chosen = target if isinstance(target, Target) else Target(target)
         cpu = chosen.cpu
-        return Machine(cpu.vector_bytes, cpu.vector_registers, cpu.l2_bytes // 2, chosen.num_cores)
+        half = cpu.l2_bytes // 2
+        return Machine(cpu.vector_bytes, cpu.vector_registers, half, chosen.num_cores, min(max(half >> 10, 256), 1024))

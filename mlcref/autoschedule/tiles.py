@@ -57,8 +57,8 @@ def reduced_at_once(size: int, machine: Machine) -> int:
     """How many terms of a sum of ``size`` are taken before the next tile: all where few are too many, else a divisor,
     or a part after which little is left over.
 
-    >>> reduced_at_once(768, Machine()), reduced_at_once(2048, Machine()), reduced_at_once(1000, Machine())
-    (768, 512, 500)
+    >>> reduced_at_once(1500, Machine()), reduced_at_once(2048, Machine()), reduced_at_once(2000, Machine())
+    (1500, 1024, 1000)
     """
     if size <= 3 * machine.terms // 2:
         return size

@@ -52,7 +52,7 @@ def test_options_come_before_the_machine() -> None:
     target = Target("cython --vector-bytes=32 --vector-registers=16 --l2-bytes=262144 --num-cores=3")
     assert target.cpu == Cpu(32, 16, host_cpu().l1_bytes, 1 << 18)
     assert Target("cython").cpu == host_cpu()
-    assert Machine.of(target) == Machine(vector_bytes=32, registers=16, l2_bytes=1 << 17, threads=3)
+    assert Machine.of(target) == Machine(vector_bytes=32, registers=16, l2_bytes=1 << 17, threads=3, terms=256)
 
 
 @pytest.mark.parametrize("size", [0, 3, 128, -16])
