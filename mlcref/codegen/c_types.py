@@ -16,7 +16,7 @@ _RESERVED = {
     "noexcept", "void", "int", "float", "double", "long", "short", "char", "bint", "unsigned", "signed", "size_t",
     "range", "prange", "threadid", "args", "NULL", "sizeof", "struct", "union", "enum", "extern", "public",
     "readonly", "inline", "api", "DEF", "IF", "ELIF", "ELSE", "ADDRESSES", "INFINITY", "NAN", "allocate", "release",
-    "workspace", "workspace_kept", "take_workspace", "keep_workspace",
+    "workspace", "workspace_kept", "take_workspace", "keep_workspace", "core", "current_core", "leave_core",
     "object", "str", "bytes", "list", "dict", "tuple", "set", "bool", "type", "len", "abs", "min", "max", "sum",
     "pow", "round", "print", "id", "hash", "cython",
 }  # fmt: skip

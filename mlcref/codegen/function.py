@@ -231,7 +231,12 @@ class FunctionText:
                 given.append(self._workspace_slice(item))
             else:
                 given.append(self.names.of[item])
+        self.prelude.cores()
+        if "cdef int core" not in self.declared:
+            self.declared.append("cdef int core")
+        self.line("core = current_core()", depth)
         self.line(f'for {name} in prange({span}, num_threads={self.threads}, schedule="static"):', depth)
+        self.line("leave_core(core)", depth + 1)
         self.line(f"{body.name}({', '.join(given)})", depth + 1)
 
     def _outlined(self, stmt: For) -> FunctionText:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlcref import dtype as dt
 from mlcref.codegen import narrow_floats
+from mlcref.codegen.cores import LEAVE_CORE
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
 from mlcref.codegen.foreign import as_c
 from mlcref.codegen.vector_math import CFunction, elementary, extremum_body, lane_by_lane
@@ -131,6 +132,12 @@ class Prelude:
         self.code["workspace"] = _WORKSPACE
         self.declarations["take_workspace"] = "char* take_workspace(int64_t) nogil"
         self.declarations["keep_workspace"] = "void keep_workspace(char*) nogil"
+
+    def cores(self) -> None:
+        """Add ``current_core`` and ``leave_core``."""
+        self.code["cores"] = LEAVE_CORE
+        self.declarations["current_core"] = "int current_core() nogil"
+        self.declarations["leave_core"] = "void leave_core(int) nogil"
 
     def special(self, value: float) -> str:
         """A float that has no digits: infinity or not-a-number."""
