@@ -217,9 +217,10 @@ def _second_predicate(func: PrimFunc, loop: For, realize: BlockRealize, path: Se
             continue
         _check_condition(func, loop, realize, path, condition)
         result.append(first)
+    outside = {var: known for var, known in ranges.items() if var not in starts}
     for outer in others:
         some = LT(const(0, outer.extent.dtype), outer.extent)
-        if proved(some, ranges) is not True and not isinstance(outer.extent, Const):
+        if proved(some, outside) is not True and not isinstance(outer.extent, Const):
             result.append(some)
     return tuple(result)
 

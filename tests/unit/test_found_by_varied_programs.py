@@ -233,3 +233,23 @@ def main(A: T.Buffer((3,), "float32"), C: T.Buffer((2, 3), "float32")):
 """)
     with pytest.raises(ScheduleError, match=r"A_pad of scope 'global' would be one for all threads of blockIdx.y"):
         Schedule(before).pad_einsum("B", [4])
+
+
+def test_partial_results_of_a_sum_over_nothing_are_left_out() -> None:
+    before = from_source("""
+@T.prim_func
+def main(a: T.handle, B: T.Buffer((3,), "float32")):
+    n = T.int32()
+    A = T.match_buffer(a, (n, 3), "float32")
+    for i, j, k in T.grid(3, n, 1):
+        with T.block("B"):
+            vi = T.axis.spatial(3, i)
+            vj = T.axis.reduce(n, j + k)
+            with T.init():
+                B[vi] = T.float32(0)
+            B[vi] = B[vi] + A[vj, vi]
+""")
+    sch = Schedule(before)
+    sch.rfactor(sch.get_loops("B")[2], 0)
+    assert "T.where(0 < n)" in sch.mod["main"].script()
+    assert check_equivalent(before, sch.mod["main"]).status == "TESTED"

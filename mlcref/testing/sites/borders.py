@@ -1,0 +1,96 @@
+"""Sites at the borders of what primitives may do: sums over nothing, blocks that never run, memory inside kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlcref.ir import PrimFunc
+from mlcref.script import from_source
+
+Pick = Callable[..., Any]
+
+_SUM = """
+@T.prim_func
+def main(a: T.handle, B: T.Buffer(({columns},), "{dtype}")):
+    n = T.int32()
+    A = T.match_buffer(a, (n, {inner}, {columns}), "{dtype}")
+    for {loops} in T.grid({extents}):
+        with T.block("B"):
+            vi, vj, vk = T.axis.remap("SRR", [i, j, k])
+            with T.init():
+                B[vi] = T.{dtype}(0)
+            B[vi] = B[vi] + A[vj, vk, vi]
+"""
+_PARTS = """
+@T.prim_func
+def main(A: T.Buffer(({rows}, {columns}), "{dtype}"), B: T.Buffer(({rows}, {columns}), "{dtype}")):
+    for i in range({rows}):
+        with T.block("parts"):
+            vi = T.axis.spatial({rows}, i)
+            for j in range({columns}):
+                with T.block("B"):
+                    vj = T.axis.spatial({columns}, j)
+                    B[vi, vj] = A[vi, vj]
+            for k in range({first}, {first} + {length}):
+                with T.block("again"):
+                    vk = T.axis.spatial({columns}, {value})
+                    T.where({value} < {columns})
+                    B[vi, vk] = A[vi, vk] * T.{dtype}(2)
+"""
+_KERNEL = """
+@T.prim_func
+def main(A: T.Buffer(({columns},), "{dtype}"), C: T.Buffer(({rows}, {columns}), "{dtype}")):
+    B = T.alloc_buffer(({columns},), "{dtype}", scope="{scope}")
+    for i in T.{loop}:
+        with T.block("row"):
+            for j in range({columns}):
+                with T.block("B"):
+                    vj = T.axis.spatial({columns}, j)
+                    B[vj] = A[vj] + T.{dtype}(1)
+        for j in range({columns}):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vj]
+"""
+
+
+def _drawn(text: str, pick: Pick, **more: Any) -> PrimFunc:
+    func: PrimFunc = from_source(text.format(dtype=pick(["float32", "int32"]), columns=pick([2, 3, 5]), **more))
+    return func
+
+
+def sums_over_nothing(pick: Pick) -> PrimFunc:
+    """A sum over rows of an unknown number, perhaps none, in two loops, of which one has a known number of iterations.
+    """
+    inner, turned = pick([2, 1, 3]), pick([False, True])
+    columns = pick([2, 3, 5])
+    extents = [str(columns), *([str(inner), "n"] if turned else ["n", str(inner)])]
+    text = _SUM.format(dtype=pick(["float32", "int32"]), columns=columns, inner=inner,
+                       loops="i, k, j" if turned else "i, j, k", extents=", ".join(extents))  # fmt: skip
+    func: PrimFunc = from_source(text)
+    return func
+
+
+def parts_that_never_run(pick: Pick) -> PrimFunc:
+    """A second block of a part that writes some of it again, or is cut off by its condition altogether."""
+    value = pick(["k", "vi % 1 * 4 + k"])
+    return _drawn(_PARTS, pick, rows=pick([1, 2, 4]), first=pick([0, 1, 3, 5]), length=pick([1, 2]), value=value)
+
+
+def rows_of_a_kernel(pick: Pick) -> PrimFunc:
+    """Each thread, or iteration, makes the whole of a buffer that is its own."""
+    rows = pick([2, 3])
+    scope, loop = pick([
+        ("local", f'thread_binding({rows}, thread="threadIdx.x")'), ("global", f"serial({rows})"),
+        ("local", f'thread_binding({rows}, thread="blockIdx.x")'),
+        ("shared", f'thread_binding({rows}, thread="blockIdx.x")'), ("global", f"parallel({rows})"),
+    ])  # fmt: skip
+    return _drawn(_KERNEL, pick, rows=rows, scope=scope, loop=loop)
+
+
+SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
+    "primitive:cache_write": (parts_that_never_run,),
+    "primitive:pad_einsum": (rows_of_a_kernel,),
+    "primitive:rfactor": (sums_over_nothing,),
+}
