@@ -7,6 +7,8 @@ ABI of a kernel: ``void k(void **args)``, no GIL, no failure. ``args[i]`` points
 
 The fast path only detects. What it does not recognise as right goes to ``resolve``, the readable text of the same rules
 (``mlcref.runtime.call_check``), which returns what to pass or raises ``CallError``.
+
+A ``KernelSequence`` is a whole program of such kernels behind one check.
 """
 
 from cpython.buffer cimport PyObject_GetBuffer
@@ -14,18 +16,22 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isinf
 cimport numpy as cnp
 
 from time import perf_counter
 
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_Empty(int rank, cnp.npy_intp* shape, cnp.dtype dtype, int fortran)
+
 cnp.import_array()
 
 cdef enum:
     STACK_SLOTS = 24  # a call with more slots is bound first, which allocates
     UNBOUND = -1      # a symbolic dimension that no argument has fixed yet
+    ALIGNMENT = 64    # bytes, of the memory between kernels
 
 cdef enum Kind:
     BUFFER, INTEGER, FLOAT32, FLOAT64, OTHER
@@ -40,6 +46,9 @@ cdef struct Spec:
     PyObject* dtype          # borrowed from Launcher.dtypes
     cnp.npy_intp* shape      # >= 0: the extent; -1 - s: must equal values[s]
     long long low, high      # of an INTEGER
+
+MOST_ARGUMENTS = STACK_SLOTS
+"""Of a KernelSequence."""
 
 cdef object resolve = None
 cdef bint parallel_ran = False
@@ -298,3 +307,156 @@ def time_calls(Bound bound not None, Py_ssize_t number):
         for i in range(number):
             kernel(bound.pointers)
     return perf_counter() - start
+
+
+cdef enum Origin:
+    ARGUMENT, RESULT, MEMORY
+
+cdef struct Place:
+    Py_ssize_t slot          # among the pointers of all kernels
+    Origin origin
+    Py_ssize_t number        # of the argument or result; bytes from the start of the memory
+
+
+cdef class KernelSequence:
+    """Kernels that run one after the other in one call; ``mlcref.runtime.launch`` states the contract."""
+
+    cdef Launcher signature
+    cdef readonly tuple steps
+    cdef readonly bint parallel
+    cdef readonly size_t memory
+    cdef object holder
+    cdef list dtypes             # of the results
+    cdef bint single
+    cdef kernel_t* kernels
+    cdef Py_ssize_t* starts      # of each kernel's slots
+    cdef void** fixed            # slots of constants and scalars
+    cdef Place* places           # of all other slots
+    cdef int* ranks              # of the results
+    cdef cnp.npy_intp* extents
+    cdef Py_ssize_t kernel_count, slot_count, place_count, result_count
+    cdef void* kept              # the block of the call that ended last
+
+    def __cinit__(self, params, steps, results, size_t memory, holder, bint single):
+        cdef Py_ssize_t i, d, slots = 0
+        cdef cnp.npy_intp* shape
+        self.signature = Launcher(0, params, "", False)
+        if self.signature.slots > STACK_SLOTS:
+            raise ValueError(f"a sequence takes {STACK_SLOTS} arguments at most")
+        self.steps = tuple(steps)
+        self.parallel = any([(<Launcher?>launcher).parallel for launcher, _ in self.steps])
+        self.memory, self.holder, self.single = memory, holder, single
+        self.kernel_count, self.result_count = len(self.steps), len(results)
+        self.slot_count = sum([len(given) for _, given in self.steps])
+        self.kernels = <kernel_t*>allocate(self.kernel_count, sizeof(kernel_t))
+        self.starts = <Py_ssize_t*>allocate(self.kernel_count, sizeof(Py_ssize_t))
+        self.fixed = <void**>allocate(self.slot_count, sizeof(void*))
+        self.places = <Place*>allocate(self.slot_count, sizeof(Place))
+        for i, (launcher, given) in enumerate(self.steps):
+            self.kernels[i] = (<Launcher>launcher).kernel
+            self.starts[i] = slots
+            for slot in given:
+                self.read_slot(slots, slot)
+                slots += 1
+        self.dtypes = [dtype for dtype, _ in results]
+        self.ranks = <int*>allocate(self.result_count, sizeof(int))
+        self.extents = shape = <cnp.npy_intp*>allocate(sum([len(s) for _, s in results]), sizeof(cnp.npy_intp))
+        for i, (_, extents) in enumerate(results):
+            self.ranks[i] = len(extents)
+            for d, extent in enumerate(extents):
+                shape[d] = extent
+            shape += len(extents)
+
+    cdef read_slot(self, Py_ssize_t at, slot):
+        cdef Place* place
+        if isinstance(slot, bytes):
+            self.fixed[at] = PyBytes_AS_STRING(slot)
+        elif isinstance(slot, cnp.ndarray):
+            self.fixed[at] = cnp.PyArray_DATA(<cnp.ndarray>slot)
+        else:
+            place = &self.places[self.place_count]
+            place.slot, self.place_count = at, self.place_count + 1
+            kind, place.number = slot
+            place.origin = {"argument": ARGUMENT, "result": RESULT, "memory": MEMORY}[kind]
+
+    def __dealloc__(self):
+        PyMem_Free(self.kernels)
+        PyMem_Free(self.starts)
+        PyMem_Free(self.fixed)
+        PyMem_Free(self.places)
+        PyMem_Free(self.ranks)
+        PyMem_Free(self.extents)
+        PyMem_Free(self.kept)
+
+    def release(self):
+        """Give the memory back that is kept for the next call."""
+        PyMem_Free(self.kept)
+        self.kept = NULL
+
+    def run(self, tuple args):
+        """The results of a call, or None when an argument needs a closer look: nothing has run then."""
+        global parallel_ran
+        cdef void* pointers[STACK_SLOTS]
+        cdef long long values[STACK_SLOTS]
+        cdef void* block
+        if not self.signature.fill(args, pointers, values):
+            return None
+        results = self.fresh_results()
+        parallel_ran |= self.parallel
+        block = self.take_block()
+        self.point(<void**>block, pointers, results)
+        with nogil:
+            self.run_kernels(<void**>block)
+        if self.kept == NULL:
+            self.kept = block
+        else:
+            PyMem_Free(block)
+        if self.single:
+            return self.holder(results[0])
+        return tuple([self.holder(result) for result in results])
+
+    cdef list fresh_results(self):
+        cdef Py_ssize_t i
+        cdef cnp.npy_intp* shape = self.extents
+        cdef list results = []
+        for i in range(self.result_count):
+            dtype = self.dtypes[i]
+            Py_INCREF(dtype)  # the call takes a reference of its own
+            results.append(PyArray_Empty(self.ranks[i], shape, <cnp.dtype>dtype, 0))
+            shape += self.ranks[i]
+        return results
+
+    cdef void* take_block(self) except NULL:
+        """The pointers of all kernels with the memory behind them: those of the last call, unless it still runs."""
+        cdef void* block = self.kept
+        cdef void** slots
+        cdef size_t memory
+        cdef Py_ssize_t i
+        if block != NULL:
+            self.kept = NULL
+            return block
+        block = allocate(self.slot_count * sizeof(void*) + self.memory + ALIGNMENT, 1)
+        slots = <void**>block
+        memory = (<size_t>(slots + self.slot_count) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+        for i in range(self.slot_count):
+            slots[i] = self.fixed[i]
+        for i in range(self.place_count):
+            if self.places[i].origin == MEMORY:
+                slots[self.places[i].slot] = <void*>(memory + self.places[i].number)
+        return block
+
+    cdef point(self, void** slots, void** arguments, list results):
+        """Point the slots of arguments and results to those of this call."""
+        cdef Py_ssize_t i
+        cdef Place* place
+        for i in range(self.place_count):
+            place = &self.places[i]
+            if place.origin == ARGUMENT:
+                slots[place.slot] = arguments[place.number]
+            elif place.origin == RESULT:
+                slots[place.slot] = cnp.PyArray_DATA(<cnp.ndarray>results[place.number])
+
+    cdef void run_kernels(self, void** slots) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(self.kernel_count):
+            self.kernels[i](slots + self.starts[i])

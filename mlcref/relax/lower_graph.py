@@ -11,7 +11,7 @@ from mlcref.ir import graph
 from mlcref.ir.base import Node
 from mlcref.ir.function import GlobalVar, IRModule
 from mlcref.relax.wellformed import resolve, wellformed_graph
-from mlcref.runtime.vm import (
+from mlcref.runtime.vm_program import (
     Allocate,
     GetField,
     Instruction,

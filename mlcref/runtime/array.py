@@ -185,6 +185,23 @@ def tensor(source: Any, device: Device | None = None) -> NDArray:
     return NDArray(copied.astype(dtype, copy=False))
 
 
+_ALIGNMENT = 64
+"""Bytes: a vector load that starts at a multiple of it touches one line of the cache, else half of them touch two."""
+
+
+def constant(source: np.ndarray[Any, Any]) -> NDArray:
+    """A new array with a copy of ``source`` at an address that vector loads like best, for what is read often.
+
+    >>> constant(np.arange(3, dtype="float32")).array.ctypes.data % 64
+    0
+    """
+    memory = np.empty(source.nbytes + _ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % _ALIGNMENT
+    copy = memory[start : start + source.nbytes].view(source.dtype).reshape(source.shape)
+    copy[...] = source
+    return NDArray(copy)
+
+
 def empty(shape: int | Sequence[int], dtype: str = "float32", device: Device | None = None) -> NDArray:
     """A new array whose content is not defined.
 

@@ -9,6 +9,14 @@ kernel runs without the GIL.
 ``launcher.bind(*args)`` checks once and gives a ``Bound``, which runs the kernel when called; ``time_calls`` runs one
 in a loop. ``parallel`` marks a kernel that starts OpenMP threads: a child forked later runs it on one thread.
 
+``KernelSequence(params, steps, results, memory, holder, single)`` is several kernels as one call, in the compiled
+launcher only (elsewhere None). ``params`` are those of the whole, buffers of constant shape that are only read, at most
+``MOST_ARGUMENTS``. A step is a launcher with what its slots point to: an array or 8 bytes that stay what they are, or
+("argument", number), ("result", number), ("memory", offset) in ``memory`` bytes that the kernels use between them.
+``sequence.run(args)`` gives the results on fresh memory, ``holder`` of each array, a tuple of them unless ``single``;
+None where an argument is not just what its parameter says, and then nothing has run. The memory is kept for the next
+call until ``release``; calls at the same time have their own.
+
 The ABI of a kernel is ``void k(void **args)``: a pointer per buffer, a pointer to an 8-byte slot holding the value per
 scalar, then an ``int64`` slot per name that ``signature.extra_symbols`` lists.
 """
@@ -33,8 +41,12 @@ except ImportError:  # installed where the extension could not be built
     from mlcref.runtime.launch_ctypes import ArrayHolder, Bound, Launcher, time_calls  # type: ignore[assignment]
 else:
     _launchers.append(_compiled)
+try:
+    from mlcref._kernels.launcher import MOST_ARGUMENTS, KernelSequence
+except ImportError:  # the same, or the extension is older than this file
+    MOST_ARGUMENTS, KernelSequence = 0, None  # type: ignore[misc, assignment]
 
-__all__ = ["COMPILED", "ArrayHolder", "Bound", "Launcher", "time_calls"]
+__all__ = ["COMPILED", "MOST_ARGUMENTS", "ArrayHolder", "Bound", "KernelSequence", "Launcher", "time_calls"]
 
 COMPILED = len(_launchers) == 2
 """Is the compiled launcher in use?"""

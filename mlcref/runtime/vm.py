@@ -6,7 +6,7 @@ through DLPack, and gives new runtime tensors. Arguments are checked before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,103 +15,20 @@ import numpy as np
 from mlcref import dtype as dt
 from mlcref.errors import CallError, MlcrefError, UnsupportedError
 from mlcref.ir import graph
-from mlcref.ir.expr import Const, Expr
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
 from mlcref.runtime import timing
-from mlcref.runtime.array import Device, NDArray, cpu, tensor
+from mlcref.runtime.array import Device, NDArray, constant, cpu, tensor
+from mlcref.runtime.launch import KernelSequence
+from mlcref.runtime.vm_program import (
+    Allocate, GetField, Instruction, Invoke, LoadConstant, MakeShape, MakeTuple, Program,
+)  # fmt: skip
+from mlcref.runtime.vm_sequence import kernel_sequence
 
-
-@dataclass(frozen=True, slots=True)
-class Allocate:
-    """A new tensor of undefined content in register ``to``."""
-
-    to: int
-    shape: tuple[Expr, ...]
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadConstant:
-    """Constant number ``index`` of the executable in register ``to``."""
-
-    to: int
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class MakeShape:
-    """A tuple of ints in register ``to``."""
-
-    to: int
-    values: tuple[Expr, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MakeTuple:
-    """The tuple of some registers in register ``to``."""
-
-    to: int
-    fields: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GetField:
-    """Field ``index`` of the tuple in register ``source`` in register ``to``."""
-
-    to: int
-    source: int
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Invoke:
-    """Call ``name``, a kernel or a packed function, with registers and then the numbers ``scalars``."""
-
-    name: str
-    packed: bool
-    args: tuple[int, ...]
-    scalars: tuple[Expr, ...] = ()
-
-
-Instruction = Allocate | LoadConstant | MakeShape | MakeTuple | GetField | Invoke
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A graph function as instructions over registers: the arguments come first, ``result`` holds the result."""
-
-    name: str
-    params: tuple[graph.Var, ...]
-    code: tuple[Instruction, ...]
-    registers: int
-    result: int
-
-    def __str__(self) -> str:
-        """One instruction per line, for people."""
-        listed = ", ".join(f"%{i}: {param.name_hint}" for i, param in enumerate(self.params))
-        lines = [f"{self.name}({listed})", *(f"  {_text(step)}" for step in self.code), f"  return %{self.result}"]
-        return "\n".join(lines)
-
-
-def _text(step: Instruction) -> str:
-    match step:
-        case Allocate(to, shape, dtype):
-            return f"%{to} = allocate {dtype}{_listed(shape)}"
-        case LoadConstant(to, index):
-            return f"%{to} = constant {index}"
-        case MakeShape(to, values):
-            return f"%{to} = shape {_listed(values)}"
-        case MakeTuple(to, fields):
-            return f"%{to} = tuple {_listed(f'%{source}' for source in fields)}"
-        case GetField(to, source, index):
-            return f"%{to} = %{source}[{index}]"
-        case Invoke(name, packed, args, scalars):
-            return f"{'packed' if packed else 'kernel'} {name}{_listed([*(f'%{source}' for source in args), *scalars])}"
-
-
-def _listed(items: Iterable[object]) -> str:
-    return f"[{', '.join(str(item.value) if isinstance(item, Const) else str(item) for item in items)}]"
+__all__ = [
+    "Allocate", "GetField", "Instruction", "Invoke", "LoadConstant", "LoadedProgram", "MakeShape", "MakeTuple",
+    "Program", "VMExecutable", "VirtualMachine",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +76,7 @@ class VirtualMachine:
                 raise UnsupportedError(message, rule="vm.device", hint="use cpu(0)")
         self.executable = executable
         self.device = _devices(device)[0]
-        self.constants = tuple([tensor(value) for value in executable.constants])
+        self.constants = tuple([constant(value) for value in executable.constants])
         self.functions: dict[tuple[str, bool], Callable[..., object]] = {
             **{(name, False): kernel for name, kernel in executable.kernels.items()},
             **{(name, True): _packed(name) for name in executable.packed_names()},
@@ -188,7 +105,9 @@ class VirtualMachine:
 class LoadedProgram:
     """A program of a machine, called with its arguments.
 
-    The first call with arguments of some shapes plans the instructions for those shapes; later ones only run them.
+    The first call with arguments of some shapes plans the instructions for those shapes; later ones only run them. A
+    program of compiled kernels alone is one checked call then; the memory between its kernels is kept for the next call
+    with arguments of the same shapes.
     """
 
     _MAX_PLANS = 64
@@ -196,21 +115,41 @@ class LoadedProgram:
     def __init__(self, machine: VirtualMachine, program: Program) -> None:
         self.machine = machine
         self.program = program
-        self._plans: dict[Any, list[_Step]] = {}
+        self._plans: dict[Any, _Plan] = {}
         self._spare = [None] * (program.registers - len(program.params))
+        self._last: KernelSequence | None = None
 
     def __call__(self, *args: object) -> Any:
         """The result as a runtime tensor (or a tuple of them). Raises ``CallError`` before anything runs."""
+        if self._last is not None:
+            result = self._last.run(args)
+            if result is not None:
+                return result
+        return self._planned(args)
+
+    def _planned(self, args: tuple[object, ...]) -> Any:
         params = self.program.params
         if len(args) != len(params):
             match_arguments(self.program.name, params, args)
         values = [_accepted(param.struct_info, value) for param, value in zip(params, args, strict=True)]
+        plan = self._plan(values)
+        if plan.sequence is not None:
+            self._keep(plan.sequence)
+            result = plan.sequence.run(tuple(values))
+            if result is not None:
+                return result
         registers: list[Any] = [*values, *self._spare]
-        for step in self._plan(values):
+        for step in plan.steps:
             step(registers)
         return self._own(registers[self.program.result])
 
-    def _plan(self, values: list[Any]) -> list[_Step]:
+    def _keep(self, sequence: KernelSequence) -> None:
+        """Try ``sequence`` first from now on; the one before it gives its memory back."""
+        if self._last is not None and self._last is not sequence:
+            self._last.release()
+        self._last = sequence
+
+    def _plan(self, values: list[Any]) -> _Plan:
         key = tuple([_kind(value) for value in values])
         plan = self._plans.get(key)
         if plan is None:
@@ -219,7 +158,10 @@ class LoadedProgram:
                 self._require_dense(param.name_hint, value)
             if len(self._plans) >= self._MAX_PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            plan = self._plans[key] = [self._step(instruction, sizes) for instruction in self.program.code]
+            steps = [self._step(instruction, sizes) for instruction in self.program.code]
+            machine = self.machine
+            sequence = kernel_sequence(self.program, sizes, machine.functions, machine.constants, values)
+            plan = self._plans[key] = _Plan(steps, sequence)
         return plan
 
     def _require_dense(self, place: str, value: Any) -> None:
@@ -257,6 +199,14 @@ class LoadedProgram:
 
 _Step = Callable[[list[Any]], None]
 """One planned instruction: changes the registers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A program for arguments of some shapes: its steps, and where it has such a form one call for all of them."""
+
+    steps: list[_Step]
+    sequence: KernelSequence | None
 
 
 def _allocate(instruction: Allocate, sizes: Sizes, program: str) -> _Step:
