@@ -16,18 +16,22 @@ Names and behaviour are those of ``tvm.te``. What is refused, by rule:
 * te.T5 a reduction stands at the top of a compute;
 * te.T6 ``create_prim_func`` gets distinct tensors and variables, a computed tensor among them, every placeholder that
   is read and every variable that is used;
-* te.U1 computes and reductions of several values at once are not supported.
+* te.T7 the shapes of tensors in arithmetic broadcast.
 """
 
 from mlcref.ir import Select, const
 from mlcref.te.axis import Axis, TensorExpressionError, reduce_axis, var
+from mlcref.te.compute import compute, placeholder
 from mlcref.te.functions import (
     abs,
     acos,
+    acosh,
     all,
     any,
     asin,
+    asinh,
     atan,
+    atanh,
     ceil,
     cos,
     cosh,
@@ -65,15 +69,17 @@ from mlcref.te.functions import (
 )  # fmt: skip
 from mlcref.te.prim_func import create_prim_func
 from mlcref.te.reduction import CommReducer, Reduce, comm_reducer, max, max_value, min, min_value, prod, sum
-from mlcref.te.tensor import ComputeOp, PlaceholderOp, Tensor, TensorSlice, compute, placeholder
+from mlcref.te.tensor import ComputeOp, Operation, PlaceholderOp, Tensor, TensorSlice
+from mlcref.te import elementwise  # enters the operators on whole tensors
 
 indexdiv, indexmod = floordiv, floormod
 
 __all__ = [
-    "Axis", "CommReducer", "ComputeOp", "PlaceholderOp", "Reduce", "Select", "Tensor", "TensorExpressionError",
-    "TensorSlice", "abs", "acos", "all", "any", "asin", "atan", "ceil", "comm_reducer", "compute", "const", "cos",
-    "cosh", "create_prim_func", "div", "erf", "exp", "exp10", "exp2", "floor", "floordiv", "floormod", "fmod",
-    "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max",
-    "max_value", "min", "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis",
-    "round", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "trunc", "truncdiv", "truncmod", "var",
+    "Axis", "CommReducer", "ComputeOp", "Operation", "PlaceholderOp", "Reduce", "Select", "Tensor",
+    "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin", "asinh", "atan", "atanh",
+    "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func", "div", "erf", "exp", "exp10",
+    "exp2", "floor", "floordiv", "floormod", "fmod", "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf",
+    "isnan", "log", "log10", "log1p", "log2", "max", "max_value", "min", "min_value", "nearbyint", "placeholder",
+    "popcount", "power", "prod", "reduce_axis", "round", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan",
+    "tanh", "trunc", "truncdiv", "truncmod", "var",
 ]  # fmt: skip

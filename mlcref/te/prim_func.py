@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mlcref.arith.region import access_regions
+from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     Attrs,
     BlockRealize,
@@ -12,6 +14,7 @@ from mlcref.ir import (
     Const,
     Expr,
     IterVar,
+    LetStmt,
     PrimFunc,
     Range,
     Stmt,
@@ -31,10 +34,21 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.te.axis import TensorExpressionError
 from mlcref.te.reduction import Reduce
-from mlcref.te.tensor import ComputeOp, PlaceholderOp, Tensor
+from mlcref.te.tensor import ComputeOp, Operation, PlaceholderOp, Tensor
 
-Stage = tuple[Tensor, ComputeOp]
 _ATTRS = Attrs({"global_symbol": "main", "tir.noalias": True})
+Origin = Callable[[Tensor], Operation]
+"""Which operation makes a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """A function, and the names of the blocks that each operation became; an operation on several values that is no
+    reduction has a block for each, in one loop nest.
+    """
+
+    func: PrimFunc
+    blocks: Mapping[Operation, tuple[str, ...]]
 
 
 def create_prim_func(args: Sequence[Tensor | Var]) -> PrimFunc:
@@ -55,28 +69,41 @@ def create_prim_func(args: Sequence[Tensor | Var]) -> PrimFunc:
     >>> [buffer.name for buffer in te.create_prim_func([A, B]).params]
     ['A', 'B']
     """
+    return computation(args, lambda tensor: tensor.op).func
+
+
+def computation(args: Sequence[Tensor | Var], origin: Origin) -> Computation:
+    """What :func:`create_prim_func` makes of ``args``, where ``origin`` says which operation makes a tensor."""
     params = _checked_args(args)
     tensors = [arg for arg in params if isinstance(arg, Tensor)]
-    stages = _stages(tensors)
-    inner = [tensor for tensor, _ in stages if tensor not in tensors]
-    buffers = {tensor.buffer: Buffer(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors + inner}
-    _check_placeholders(stages, buffers)
+    ops = sorted_operations(tensors, origin)
+    if not ops:
+        raise TensorExpressionError("no computed tensor is among the arguments", rule="te.T6")
+    inner = [tensor for op in ops for tensor in op.outputs() if tensor not in tensors]
+    buffers = {tensor.buffer: Buffer(tensor.buffer.name, tensor.shape, tensor.dtype) for tensor in tensors + inner}
+    _check_placeholders(ops, buffers)
     own_params = tuple(buffers[arg.buffer] if isinstance(arg, Tensor) else arg for arg in params)
-    func = PrimFunc(own_params, _root(stages, inner, buffers), _ATTRS)
-    _check_variables(func, stages)
+    names = _block_names(ops)
+    nests = [_nest(op, buffers, names[op]) for op in ops]
+    root = make_block("root", seq(*nests), alloc_buffers=[buffers[tensor.buffer] for tensor in inner])
+    func = PrimFunc(own_params, BlockRealize((), (), root), _ATTRS)
+    _check_variables(func, ops)
     wellformed(func)
-    return func
+    return Computation(func, names)
 
 
-def _root(stages: Iterable[Stage], inner: Iterable[Tensor], buffers: Mapping[Buffer, Buffer]) -> BlockRealize:
-    names = {"root"}
-    nests = []
-    for tensor, op in stages:
-        name = unique_name(op.name, names)
-        names.add(name)
-        nests.append(_nest(tensor, op, buffers, name))
-    allocated = [buffers[tensor.buffer] for tensor in inner]
-    return BlockRealize((), (), make_block("root", seq(*nests), alloc_buffers=allocated))
+def _block_names(ops: Iterable[Operation]) -> dict[Operation, tuple[str, ...]]:
+    taken, names = {"root"}, {}
+    for op in ops:
+        wanted = [op.name]
+        if op.num_outputs > 1 and isinstance(op, ComputeOp) and not op.reduce_axis:
+            wanted = [tensor.buffer.name for tensor in op.outputs()]
+        own: list[str] = []
+        for each in wanted:
+            own.append(unique_name(each, taken))
+            taken.add(own[-1])
+        names[op] = tuple(own)
+    return names
 
 
 def _checked_args(args: Sequence[Tensor | Var]) -> list[Tensor | Var]:
@@ -91,27 +118,24 @@ def _checked_args(args: Sequence[Tensor | Var]) -> list[Tensor | Var]:
     return list(args)
 
 
-def _stages(outputs: Iterable[Tensor]) -> list[Stage]:
-    """The computed tensors that ``outputs`` need, themselves included, each after those it reads."""
-    done: dict[Tensor, ComputeOp] = {}
-    stack = [(tensor, False) for tensor in reversed(list(outputs))]
+def sorted_operations(outputs: Iterable[Tensor], origin: Origin) -> list[Operation]:
+    """The operations that compute ``outputs`` and what these need, each after those whose tensors it reads."""
+    done: dict[Operation, None] = {}
+    stack = [(origin(tensor), False) for tensor in reversed(list(outputs))]
     while stack:
-        tensor, ready = stack.pop()
-        op = tensor.op
-        if tensor in done or isinstance(op, PlaceholderOp):
+        op, ready = stack.pop()
+        if op in done or isinstance(op, PlaceholderOp):
             continue
         if ready:
-            done[tensor] = op
+            done[op] = None
         else:
-            stack.append((tensor, True))
-            stack.extend((source, False) for source in reversed(op.input_tensors))
-    if not done:
-        raise TensorExpressionError("no computed tensor is among the arguments", rule="te.T6")
-    return list(done.items())
+            stack.append((op, True))
+            stack.extend((origin(source), False) for source in reversed(op.input_tensors))
+    return list(done)
 
 
-def _check_placeholders(stages: Iterable[Stage], buffers: Mapping[Buffer, Buffer]) -> None:
-    for _, op in stages:
+def _check_placeholders(ops: Iterable[Operation], buffers: Mapping[Buffer, Buffer]) -> None:
+    for op in ops:
         for source in op.input_tensors:
             if source.buffer not in buffers:
                 raise TensorExpressionError(
@@ -120,11 +144,30 @@ def _check_placeholders(stages: Iterable[Stage], buffers: Mapping[Buffer, Buffer
                 )  # fmt: skip
 
 
-def _nest(tensor: Tensor, op: ComputeOp, buffers: Mapping[Buffer, Buffer], block_name: str) -> Stmt:
-    """The loops and the block that compute ``tensor``."""
+def _nest(op: Operation, buffers: Mapping[Buffer, Buffer], block_names: Sequence[str]) -> Stmt:
+    """The loops and the blocks that compute the tensors of ``op``."""
+    if not isinstance(op, ComputeOp):
+        raise UnsupportedError(f"{op!r} is no computation", rule="te.U1")
+    axes = op.axis + op.reduce_axis
+    loops = {axis.var: Var(axis.name, axis.dtype) for axis in axes}
+    targets = [buffers[tensor.buffer] for tensor in op.outputs()]
+    if len(block_names) == 1:
+        nest: Stmt = _block(op, op.body, targets, buffers, block_names[0], loops)
+    else:
+        parts = zip(op.body, targets, block_names, strict=True)
+        nest = seq(*[_block(op, (value,), [target], buffers, name, loops) for value, target, name in parts])
+    for axis in reversed(axes):
+        nest = loop(loops[axis.var], axis.dom.extent, nest, start=axis.dom.min)
+    return nest
+
+
+def _block(
+    op: ComputeOp, body: Sequence[Expr], targets: Sequence[Buffer], buffers: Mapping[Buffer, Buffer], name: str,
+    loops: Mapping[Var, Var],
+) -> BlockRealize:  # fmt: skip
+    """The block that stores the values ``body`` of ``op`` to ``targets``, its iterators bound to ``loops``."""
     axes = op.axis + op.reduce_axis
     iters = {axis.var: Var(f"v_{axis.name}", axis.dtype) for axis in axes}
-    loops = {axis.var: Var(axis.name, axis.dtype) for axis in axes}
     iter_vars = [IterVar(iters[axis.var], axis.dom, axis.kind) for axis in axes]
     values: tuple[Expr, ...] = tuple(loops.values())
     if not axes:
@@ -133,14 +176,11 @@ def _nest(tensor: Tensor, op: ComputeOp, buffers: Mapping[Buffer, Buffer], block
     def own(expr: Expr) -> Expr:
         return replace_buffers(substitute(expr, iters), buffers)
 
-    init, update = _statements(op.body, buffers[tensor.buffer], [iters[axis.var] for axis in op.axis], own)
+    init, update = _statements(body, targets, [iters[axis.var] for axis in op.axis], own)
     reads, writes = access_regions(update, init, _domain(iter_vars))
-    block = make_block(block_name, update, iter_vars=iter_vars, reads=reads, writes=writes, init=init,
+    block = make_block(name, update, iter_vars=iter_vars, reads=reads, writes=writes, init=init,
                        annotations=op.attrs)  # fmt: skip
-    nest: Stmt = BlockRealize(values, (), block)
-    for axis in reversed(axes):
-        nest = loop(loops[axis.var], axis.dom.extent, nest, start=axis.dom.min)
-    return nest
+    return BlockRealize(values, (), block)
 
 
 def _domain(iter_vars: Iterable[IterVar]) -> dict[Var, Expr | tuple[int, int]]:
@@ -156,28 +196,48 @@ def _domain(iter_vars: Iterable[IterVar]) -> dict[Var, Expr | tuple[int, int]]:
 
 
 def _statements(
-    body: Expr, target: Buffer, indices: Sequence[Var], own: Callable[[Expr], Expr]
+    body: Sequence[Expr], targets: Sequence[Buffer], indices: Sequence[Var], own: Callable[[Expr], Expr]
 ) -> tuple[Stmt | None, Stmt]:
     """The init (None without a reduction) and the body of the block."""
-    if not isinstance(body, Reduce):
-        return None, store(target, own(body), indices)
-    identity = body.reducer.identity(body.dtype)
-    source = own(body.source)
-    if body.condition is not None:
-        source = call("if_then_else", own(body.condition), source, identity)
-    start = identity if body.init is None else own(body.init)
-    return store(target, start, indices), store(target, body.reducer.combine(load(target, indices), source), indices)
+    reduce = body[0]
+    if not isinstance(reduce, Reduce):
+        return None, store(targets[0], own(reduce), indices)
+    identities = reduce.reducer.identity(*[source.dtype for source in reduce.sources])
+    sources = [own(source) for source in reduce.sources]
+    if reduce.condition is not None:
+        condition = own(reduce.condition)
+        sources = [call("if_then_else", condition, *pair) for pair in zip(sources, identities, strict=True)]
+    starts = [own(value) for value in reduce.init] or identities
+    combined = reduce.reducer.combine([load(target, indices) for target in targets], sources)
+    return _stores(targets, starts, indices), _update(targets, combined, indices)
 
 
-def _check_variables(func: PrimFunc, stages: Iterable[Stage]) -> None:
+def _stores(targets: Sequence[Buffer], values: Iterable[Expr], indices: Sequence[Var]) -> Stmt:
+    return seq(*[store(target, value, indices) for target, value in zip(targets, values, strict=True)])
+
+
+def _update(targets: Sequence[Buffer], values: Sequence[Expr], indices: Sequence[Var]) -> Stmt:
+    """The stores of ``values``; several are all computed before the first is stored, as each may read all targets."""
+    if len(values) == 1:
+        return _stores(targets, values, indices)
+    names = [Var(f"v_{target.name}", value.dtype) for target, value in zip(targets, values, strict=True)]
+    body = _stores(targets, names, indices)
+    for name, value in reversed(list(zip(names, values, strict=True))):
+        body = LetStmt(name, value, body)
+    return body
+
+
+def _check_variables(func: PrimFunc, ops: Iterable[Operation]) -> None:
     bound = {*func.scalars, *func.shape_vars()}
-    for tensor, op in stages:
+    for op in ops:
+        if not isinstance(op, ComputeOp):
+            continue
         axes = op.axis + op.reduce_axis
-        used = [op.body, *tensor.shape, *(axis.dom.min for axis in axes), *(axis.dom.extent for axis in axes)]
+        used = [*op.body, *(axis.dom.min for axis in axes), *(axis.dom.extent for axis in axes)]
         free = set().union(*map(variables, used)) - bound - {axis.var for axis in axes}
         if free:
             name = min(var.name for var in free)
             raise TensorExpressionError(
-                f"{tensor.name} uses {name}, which nothing binds", rule="te.T6",
+                f"{op.name} uses {name}, which nothing binds", rule="te.T6",
                 hint="a reduce axis needs a reduction over it; a te.var must be an argument, or an extent of one",
             )  # fmt: skip

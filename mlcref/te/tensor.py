@@ -1,4 +1,4 @@
-"""Tensors: what :func:`placeholder` and :func:`compute` make.
+"""Tensors, and the operations that make them.
 
 A tensor has a buffer, and reading it (``A[i, j]``) is an ordinary load from that buffer. Which operation computes a
 buffer is remembered here, as long as a load or a tensor refers to the buffer.
@@ -6,77 +6,150 @@ buffer is remembered here, as long as a load or a tensor refers to the buffer.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from mlcref import dtype as dt
-from mlcref.errors import UnsupportedError
-from mlcref.ir import NO_ATTRS, Attrs, Buffer, BufferLoad, Const, Expr, ExprLike, Node, as_expr, children, const, walk
-from mlcref.te.axis import Axis, Operand, TensorExpressionError, axis, integer
+from mlcref.ir import NO_ATTRS, Attrs, Buffer, BufferLoad, Expr, ExprLike, Node, children
+from mlcref.te.axis import Axis, Operand, TensorExpressionError, integer
 from mlcref.te.reduction import Reduce
 
-
-class PlaceholderOp:
-    """What makes an input tensor: nothing but its ``name``."""
-
-    input_tensors: tuple[Tensor, ...] = ()
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"PlaceholderOp({self.name})"
+Output = tuple[str, tuple[Expr, ...], str]
+"""Name, shape and dtype of a tensor that an operation makes."""
 
 
-class ComputeOp:
-    """What makes a computed tensor: at each index of ``axis`` the value ``body``, which may be a :class:`Reduce`.
+class Operation:
+    """What makes tensors: ``name``, the user's ``tag`` and ``attrs``, which become annotations of the block."""
 
-    ``tag`` and ``attrs`` are the user's; ``attrs`` become annotations of the block.
-    """
+    def __init__(
+        self, name: str, outputs: Sequence[Output], tag: str = "", attrs: Attrs = NO_ATTRS,
+        buffers: Sequence[Buffer] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.tag, self.attrs = name, tag, attrs
+        self._made = tuple(outputs)
+        self._buffers: list[ref[Buffer] | None] = [None] * len(self._made)
+        if buffers is not None:
+            self._buffers = [ref(buffer) for buffer in buffers]
 
-    def __init__(self, name: str, axis: tuple[Axis, ...], body: Expr, tag: str, attrs: Attrs) -> None:
-        self.name, self.axis, self.body, self.tag, self.attrs = name, axis, body, tag, attrs
+    @property
+    def num_outputs(self) -> int:
+        """Number of tensors that it makes."""
+        return len(self._made)
+
+    def output(self, index: int) -> Tensor:
+        """Its tensor number ``index``."""
+        known = self._buffers[index]
+        buffer = None if known is None else known()
+        if buffer is None:  # nobody holds it, or ever has
+            buffer = Buffer(*self._made[index])
+            self._buffers[index] = ref(buffer)
+        return Tensor(self, buffer, index)
+
+    def outputs(self) -> tuple[Tensor, ...]:
+        """All of its tensors."""
+        return tuple([self.output(index) for index in range(self.num_outputs)])
+
+    @property
+    def axis(self) -> tuple[Axis, ...]:
+        """The axes of its result, in order of the dimensions; none where it has no loops of its own."""
+        return ()
 
     @property
     def reduce_axis(self) -> tuple[Axis, ...]:
         """The axes of the reduction, none without one."""
-        return tuple(self.body.axis) if isinstance(self.body, Reduce) else ()
+        return ()
+
+    @property
+    def input_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that it reads."""
+        return ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+
+class PlaceholderOp(Operation):
+    """What makes an input tensor: nothing but its ``name``."""
+
+
+class ComputeOp(Operation):
+    """What makes a computed tensor: at each index of ``axis`` the value ``body[0]``, which may be a :class:`Reduce`.
+
+    An operation with several values in ``body`` makes as many tensors, of one shape.
+    """
+
+    def __init__(
+        self, name: str, axis: tuple[Axis, ...], body: tuple[Expr, ...], tag: str = "", attrs: Attrs = NO_ATTRS,
+        buffers: Sequence[Buffer] | None = None,
+    ) -> None:  # fmt: skip
+        shape = tuple([one.dom.extent for one in axis])
+        names = [name] if len(body) == 1 else [f"{name}_v{count}" for count in range(len(body))]
+        outputs = [(each, shape, value.dtype) for each, value in zip(names, body, strict=True)]
+        super().__init__(name, outputs, tag, attrs, buffers)
+        self._axis, self.body = axis, body
+
+    @property
+    def axis(self) -> tuple[Axis, ...]:
+        """The axes of the result."""
+        return self._axis
+
+    @property
+    def reduce_axis(self) -> tuple[Axis, ...]:
+        """The axes of the reduction, none without one."""
+        return tuple(self.body[0].axis) if isinstance(self.body[0], Reduce) else ()
 
     @property
     def input_tensors(self) -> tuple[Tensor, ...]:
         """The tensors that the body reads, in order of their first use (an index before what it indexes)."""
-        visited: list[Node] = []
-        stack: list[Node] = [self.body]
-        while stack:
-            visited.append(stack.pop())
-            stack.extend(children(visited[-1]))
-        found = {node.buffer: None for node in reversed(visited) if isinstance(node, BufferLoad)}
-        return tuple(tensor_of(buffer) for buffer in found)
-
-    def __repr__(self) -> str:
-        return f"ComputeOp({self.name})"
+        return tuple(tensor_of(buffer) for buffer in loaded(self.body))
 
 
-_operations: WeakKeyDictionary[Buffer, PlaceholderOp | ComputeOp] = WeakKeyDictionary()
+def loaded(values: Sequence[Expr]) -> list[Buffer]:
+    """The buffers that ``values`` read, in order of their first use (an index before what it indexes)."""
+    visited: list[Node] = []
+    stack: list[Node] = list(values)
+    while stack:
+        visited.append(stack.pop())
+        stack.extend(children(visited[-1]))
+    return list({node.buffer: None for node in reversed(visited) if isinstance(node, BufferLoad)})
+
+
+ELEMENTWISE: dict[str, Callable[[Any, Any], Any]] = {}
+"""What the operators on whole tensors compute; :mod:`mlcref.te.elementwise` enters it."""
+
+
+def _whole(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: ELEMENTWISE[name](self, other)
+
+
+def _swapped(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: ELEMENTWISE[name](other, self)
+
+
+_origins: WeakKeyDictionary[Buffer, tuple[Operation, int]] = WeakKeyDictionary()
 
 
 class Tensor(Operand):
-    """A tensor: ``shape`` (extents, integers as constants), ``dtype`` of an element, ``op`` that computes it.
+    """A tensor: ``shape`` (extents, integers as constants), ``dtype`` of an element, ``op`` that computes it, among
+    other tensors as number ``value_index``.
 
-    ``A[i, j]`` and ``A(i, j)`` read an element; ``A[i][j]`` works as well. Two tensors are equal when they are one.
+    ``A[i, j]`` and ``A(i, j)`` read an element; ``A[i][j]`` works as well. Arithmetic on whole tensors computes a new
+    one: ``(X - mean) * 2.0``, with dimensions of extent 1, or left out, repeated as numpy does. Two tensors are equal
+    when they are one.
 
-    >>> A = placeholder((128, 64), name="A")
+    >>> from mlcref import te
+    >>> A, b = te.placeholder((128, 64), name="A"), te.placeholder((64,), name="b")
     >>> A.ndim, A.dtype, A.name, [int(extent) for extent in A.shape]
     (2, 'float32', 'A', [128, 64])
+    >>> (A + b).op.name
+    'T_add'
     """
 
-    __slots__ = ("buffer", "op")
+    __slots__ = ("buffer", "op", "value_index")
 
-    def __init__(self, op: PlaceholderOp | ComputeOp, buffer: Buffer) -> None:
-        self.op, self.buffer = op, buffer
-        _operations[buffer] = op
+    def __init__(self, op: Operation, buffer: Buffer, value_index: int = 0) -> None:
+        self.op, self.buffer, self.value_index = op, buffer, value_index
+        _origins.setdefault(buffer, (op, value_index))
 
     @property
     def name(self) -> str:
@@ -108,6 +181,18 @@ class Tensor(Operand):
         """The only element of a tensor without dimensions; raises TensorExpressionError (te.T3) for any other."""
         return TensorSlice(self, ()).as_expr()
 
+    __add__, __radd__ = _whole("add"), _swapped("add")
+    __sub__, __rsub__ = _whole("subtract"), _swapped("subtract")
+    __mul__, __rmul__ = _whole("multiply"), _swapped("multiply")
+    __truediv__, __rtruediv__ = _whole("divide"), _swapped("divide")
+
+    def __neg__(self) -> Any:
+        return ELEMENTWISE["multiply"](self, -1)
+
+    def astype(self, dtype: str) -> Any:
+        """The tensor of its elements converted to ``dtype``."""
+        return ELEMENTWISE["cast"](self, dtype)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tensor) and self.buffer is other.buffer
 
@@ -115,7 +200,7 @@ class Tensor(Operand):
         return id(self.buffer)
 
     def __repr__(self) -> str:
-        return f"Tensor({self.name}: {self.dtype}, {self.ndim}-d)"
+        return f"Tensor({self.buffer.name}: {self.dtype}, {self.ndim}-d)"
 
 
 class TensorSlice(Operand):
@@ -150,84 +235,7 @@ class TensorSlice(Operand):
 
 def tensor_of(buffer: Buffer) -> Tensor:
     """The tensor whose elements are in ``buffer``; raises TensorExpressionError (te.T3) when it is no tensor's."""
-    op = _operations.get(buffer)
-    if op is None:
+    origin = _origins.get(buffer)
+    if origin is None:
         raise TensorExpressionError(f"buffer {buffer.name} belongs to no tensor", rule="te.T3")
-    return Tensor(op, buffer)
-
-
-def _shape(shape: ExprLike | Sequence[ExprLike], name: str) -> tuple[Expr, ...]:
-    extents = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    made = tuple(integer(extent, f"an extent of {name}") for extent in extents)
-    for extent in made:
-        if isinstance(extent, Const) and extent.value < 0:
-            raise TensorExpressionError(f"an extent of {name} is {extent.value}", rule="te.T1")
-    return made
-
-
-def placeholder(shape: ExprLike | Sequence[ExprLike], dtype: str | None = None, name: str = "placeholder") -> Tensor:
-    """An input tensor of ``shape``: a tuple of integers and ``te.var``s, or one extent. Float32 without ``dtype``.
-
-    Raises TensorExpressionError (te.T1) for an extent that is no integer. As ``tvm.te.placeholder``.
-
-    >>> placeholder((128, 128), "float32", name="A").shape[0].value
-    128
-    """
-    buffer = Buffer(name, _shape(shape, name), dt.canonical(dtype or "float32"))
-    return Tensor(PlaceholderOp(name), buffer)
-
-
-def compute(
-    shape: ExprLike | Sequence[ExprLike], fcompute: Callable[..., Any], name: str = "compute", tag: str = "",
-    attrs: Mapping[str, Any] | None = None,
-) -> Tensor:  # fmt: skip
-    """The tensor of ``shape`` whose element at ``i, j, …`` is ``fcompute(i, j, …)``; its dtype is that of the value.
-
-    ``fcompute`` takes one index per dimension (``lambda i, j: …``, or ``lambda *i: …``); its parameters name the loops.
-    Raises TensorExpressionError: te.T1 for a wrong shape, te.T4 for a wrong ``fcompute``, te.T5 for a reduction that is
-    not at the top. As ``tvm.te.compute``, except that TVM drops the dimensions for which ``fcompute`` has no parameter.
-
-    >>> A = placeholder((128,), name="A")
-    >>> compute((128,), lambda i: A[i] + 1.0, name="B").op.axis[0].name
-    'i'
-    """
-    extents = _shape(shape, name)
-    names = _axis_names(fcompute, len(extents), name)
-    ranges = zip(names, extents, strict=True)
-    axes = tuple(axis(each, const(0, extent.dtype), extent, "spatial") for each, extent in ranges)
-    body = _body(fcompute(*[one.var for one in axes]), name)
-    op = ComputeOp(name, axes, body, tag, Attrs(attrs) if attrs else NO_ATTRS)
-    return Tensor(op, Buffer(name, extents, body.dtype))
-
-
-def _body(value: Any, name: str) -> Expr:
-    if isinstance(value, tuple | list):
-        raise UnsupportedError(f"compute {name} returns {len(value)} values; one is supported", rule="te.U1")
-    if value is None or isinstance(value, str):
-        raise TensorExpressionError(f"the function of compute {name} returns {value!r}, no value", rule="te.T4")
-    body = as_expr(value)
-    parts = (body.source, body.condition, body.init) if isinstance(body, Reduce) else (body,)
-    for part in parts:
-        if part is not None and any(isinstance(inner, Reduce) for inner in walk(part)):
-            raise TensorExpressionError(
-                f"compute {name} uses a reduction inside an expression", rule="te.T5",
-                hint="compute the reduction as a tensor of its own, then use its elements",
-            )  # fmt: skip
-    return body
-
-
-def _axis_names(fcompute: Callable[..., Any], ndim: int, name: str) -> list[str]:
-    """A name per dimension: the parameters' names, then i0, i1, … for a ``*`` parameter."""
-    if not callable(fcompute):
-        raise TensorExpressionError(f"compute {name} needs a function of the indices, not {fcompute!r}", rule="te.T4")
-    parameters = list(inspect.signature(fcompute).parameters.values())
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    has_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters):
-        raise TensorExpressionError(f"the function of compute {name} has keyword parameters", rule="te.T4")
-    if len(names) > ndim or (len(names) < ndim and not has_rest):
-        raise TensorExpressionError(
-            f"compute {name} has {ndim} dimensions, its function takes {len(names)}", rule="te.T4",
-            hint="one parameter per dimension, or lambda *i",
-        )  # fmt: skip
-    return names + [f"i{count}" for count in range(ndim - len(names))]
+    return Tensor(origin[0], buffer, origin[1])

@@ -15,6 +15,7 @@ from mlcref.script import from_source
 
 pytest.importorskip("tvm", reason="TVM is not installed; it is what these tests compare with", exc_type=ImportError)
 tvm_te = pytest.importorskip("tvm.te", reason="this TVM has no tensor expressions", exc_type=ImportError)
+pytest.importorskip("tvm.topi", reason="it gives TVM's tensors their operators", exc_type=ImportError)
 
 Program = Callable[[Any], list[Any]]
 PROGRAMS: dict[str, Program] = {}
@@ -177,6 +178,72 @@ def quotients_and_remainders(te: Any) -> list[Any]:
     return [A, te.compute((4, 32), lambda i, j: A[i * 2 + j // 16, j % 16], name="B")]
 
 
+def first_largest(te: Any) -> Any:
+    """The reducer of pairs (index, value) that keeps the larger value, of equal ones the first given."""
+
+    def combine(x: Any, y: Any) -> Any:
+        return te.if_then_else(x[1] >= y[1], x[0], y[0]), te.if_then_else(x[1] >= y[1], x[1], y[1])
+
+    return te.comm_reducer(combine, lambda i, v: (te.const(-1, i), te.min_value(v)), name="argmax")
+
+
+def ranked(te: Any) -> list[Any]:
+    idx, val = te.placeholder((4, 8), "int32", name="idx"), te.placeholder((4, 8), name="val")
+    k = te.reduce_axis((0, 8), "k")
+    return [idx, val, *te.compute((4,), lambda i: first_largest(te)((idx[i, k], val[i, k]), axis=k), name="T")]
+
+
+@program
+def largest_and_its_place(te: Any) -> list[Any]:
+    return ranked(te)
+
+
+@program
+def place_of_the_largest(te: Any) -> list[Any]:
+    return ranked(te)[:3]
+
+
+@program
+def a_tensor_from_one_of_two(te: Any) -> list[Any]:
+    idx, val, place, _ = ranked(te)
+    return [idx, val, te.compute((4,), lambda i: place[i] + 1, name="U")]
+
+
+@program
+def two_values_at_once(te: Any) -> list[Any]:
+    A = te.placeholder((4, 8), name="A")
+    more, twice = te.compute((4, 8), lambda i, j: (A[i, j] + 1.0, A[i, j] * 2.0), name="B")
+    return [A, more, te.compute((4, 8), lambda i, j: more[i, j] + twice[i, j], name="C")]
+
+
+@program
+def three_values_at_once_as_parameters(te: Any) -> list[Any]:
+    A = te.placeholder((4,), name="A")
+    return [A, *te.compute((4,), lambda i: (A[i] + 1.0, A[i].astype("int32"), A[3 - i]), name="B")[::-1]]
+
+
+@program
+def two_sums_of_one_pass(te: Any) -> list[Any]:
+    A, k = te.placeholder((4, 8), name="A"), te.reduce_axis((0, 8), "k")
+    both = te.comm_reducer(
+        lambda x, y: (x[0] + y[0], x[1] + y[1]), lambda *dtypes: [te.const(0, d) for d in dtypes], name="both"
+    )
+    S, Q = te.compute((4,), lambda i: both((A[i, k], A[i, k] * A[i, k]), axis=k), name="S")
+    return [A, te.compute((4,), lambda i: Q[i] - S[i] * S[i], name="V")]
+
+
+@program
+def arithmetic_on_whole_tensors(te: Any) -> list[Any]:
+    X, mean, scale = (te.placeholder(shape, name=name) for shape, name in [((4, 8), "X"), ((4, 1), "M"), ((8,), "S")])
+    return [X, mean, scale, (X - mean) * scale / 2.0 + -X]
+
+
+@program
+def arithmetic_on_tensors_without_dimensions(te: Any) -> list[Any]:
+    X, s, t = te.placeholder((4,), name="X"), te.placeholder((), name="s"), te.var("t", "float32")
+    return [X, s, t, 3.0 - (s + 1.0) * X, X.astype("int32"), X * t]
+
+
 def unnumbered(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
@@ -194,8 +261,8 @@ def names(func: PrimFunc) -> list[str]:
 
 
 def ours_and_theirs(build: Program) -> tuple[PrimFunc, PrimFunc]:
-    """Our function, with ``a > b`` and ``a >= b`` turned round as TVM's simplifier does, and TVM's
-    as its script says.
+    """Our function, and TVM's as its script says, both with ``a > b`` and ``a >= b`` turned round as TVM's simplifier
+    does in most functions.
     """
 
     def turned(node: Any) -> Any:
@@ -206,7 +273,7 @@ def ours_and_theirs(build: Program) -> tuple[PrimFunc, PrimFunc]:
     ours = our_te.create_prim_func(build(our_te))
     theirs = from_source(tvm_te.create_prim_func(build(tvm_te)).script(syntax_sugar=False))
     assert isinstance(theirs, PrimFunc)
-    return replace(ours, body=rewrite(turned, ours.body)), theirs
+    return replace(ours, body=rewrite(turned, ours.body)), replace(theirs, body=rewrite(turned, theirs.body))
 
 
 @pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS.keys())

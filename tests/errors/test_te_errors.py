@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlcref import te
-from mlcref.errors import MlcrefError, TypeMismatch, UnsupportedError
+from mlcref.errors import MlcrefError, TypeMismatch
 
 A = te.placeholder((4, 8), name="A")
 V = te.placeholder((4,), name="V")
@@ -14,6 +14,11 @@ I = te.placeholder((4,), "int32", name="I")
 k = te.reduce_axis((0, 8), "k")
 s = te.var("s")
 B = te.compute((4,), lambda i: V[i] + 1.0, name="B")
+PAIR = te.comm_reducer(lambda x, y: te.max(x[0], y[0]), lambda *dtypes: [te.min_value(d) for d in dtypes], name="pair")
+NONE = te.comm_reducer(lambda x, y: x, lambda *dtypes: te.const(0, dtypes[0]), name="none")
+MOST = te.comm_reducer(
+    lambda x, y: (x[0] + y[0], x[1] + y[0]), lambda *dtypes: [te.const(0, d) for d in dtypes], name="most"
+)
 
 
 def refused(words: str, make: Callable[[], Any]) -> MlcrefError:
@@ -63,7 +68,8 @@ def test_what_a_reduction_takes(words: str, make: Callable[[], Any]) -> None:
         ("A has 2 dimensions but is indexed with 3", lambda: A[0, 1, 2]),
         ("A has 2 dimensions but is read with 1 indices", lambda: computed(lambda i: A[i])),
         ("V has 1 dimensions but is read with 0 indices", lambda: computed(lambda i: B[i] + V)),
-        ("A has 2 dimensions but is read with 0 indices", lambda: A * 2.0),
+        ("A has 2 dimensions but is read with 0 indices", lambda: A // 2),
+        ("A has 2 dimensions but is read with 0 indices", lambda: s * A),
     ],
 )
 def test_a_tensor_is_read_with_one_index_per_dimension(words: str, make: Callable[[], Any]) -> None:
@@ -71,7 +77,7 @@ def test_a_tensor_is_read_with_one_index_per_dimension(words: str, make: Callabl
 
 
 def test_the_hint_writes_the_access_out() -> None:
-    assert refused("A has 2 dimensions", lambda: -A).hint == "write A[i, j]"
+    assert refused("A has 2 dimensions", lambda: A < 0).hint == "write A[i, j]"
 
 
 @pytest.mark.parametrize(
@@ -126,11 +132,34 @@ def test_a_derived_extent_binds_nothing() -> None:
     assert refused("Y uses n, which nothing binds", lambda: te.create_prim_func([X, Y])).rule == "te.T6"
 
 
-def test_several_values_at_once_are_not_supported() -> None:
-    with pytest.raises(UnsupportedError, match="compute C returns 2 values; one is supported"):
-        computed(lambda i: (V[i], V[i]))
-    with pytest.raises(UnsupportedError, match="max of several values at once is not supported"):
-        te.max((V[0], I[0]), axis=k)
+@pytest.mark.parametrize(
+    ("words", "rule", "make"),
+    [
+        ("max is of one value, not of 2", "te.T2", lambda: te.max((V[0], I[0]), axis=k)),
+        ("pair of 2 values combines them to 1", "te.T2", lambda: PAIR((A[0, k], A[1, k]), axis=k)),
+        ("none of 2 values has an identity of 1", "te.T2", lambda: NONE((A[0, k], A[1, k]), axis=k)),
+        ("most is not defined on float32, int32: its identity is float32, int32, the combination float32, float32",
+         "te.T2", lambda: MOST((A[0, k], I[0]), axis=k)),
+        ("most of 2 values cannot start at init= of 1", "te.T2", lambda: MOST((A[0, k], A[1, k]), axis=k, init=0.0)),
+        ("compute C returns 1 values that are not those of one reduction, in order", "te.T5",
+         lambda: computed(lambda i: MOST((A[i, k], A[i, k]), axis=k)[0])),
+        ("compute C returns 2 values that are not those", "te.T5",
+         lambda: computed(lambda i: MOST((A[i, k], A[i, k]), axis=k)[::-1])),
+        ("compute C returns 2 values that are not those", "te.T5",
+         lambda: computed(lambda i: (te.sum(A[i, k], axis=k), V[i]))),
+        ("the function of compute C returns no value", "te.T4", lambda: computed(lambda i: ())),
+        ("the function of compute C returns None, no value", "te.T4", lambda: computed(lambda i: (V[i], None))),
+    ],
+)  # fmt: skip
+def test_several_values_at_once(words: str, rule: str, make: Callable[[], Any]) -> None:
+    assert refused(words, make).rule == rule
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: A + V, lambda: V * te.placeholder((te.var("n"),)), lambda: te.placeholder((4, 2)) / A]
+)
+def test_shapes_of_tensors_in_arithmetic(make: Callable[[], Any]) -> None:
+    assert refused("do not broadcast", make).rule == "te.T7"
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,68 @@ def test_integer_division_rounds_as_its_name_says() -> None:
 
 def _applied(function: object, A: te.Tensor) -> object:
     return lambda i: function(A[i], 3)  # type: ignore[operator]
+
+
+def test_a_reduction_of_pairs_gives_two_tensors() -> None:
+    A, k = te.placeholder((3, 5), "int32", name="A"), te.reduce_axis((0, 5), "k")
+    later = te.comm_reducer(
+        lambda x, y: (te.Select(x[1] > y[1], x[0], y[0]), te.max(x[1], y[1])),
+        lambda index, value: (te.const(-1, index), te.min_value(value)), name="later",
+    )  # fmt: skip
+    place, top = te.compute((3,), lambda i: later((k, A[i, k]), axis=k), name="M")
+    assert (place.value_index, top.value_index, place.op is top.op) == (0, 1, True)
+    assert (place.op.num_outputs, place.op.output(1), place.op.input_tensors) == (2, top, (A,))
+    a = np.array([[1, 7, 3, 7, 2], [-5, -6, -7, -5, -9], [0, 0, 0, 0, 0]], "int32")
+    where, largest = np.zeros(3, "int32"), np.zeros(3, "int32")
+    interpret(te.create_prim_func([A, place, top]), a, where, largest)
+    np.testing.assert_array_equal(where, [3, 3, 4])
+    np.testing.assert_array_equal(largest, a.max(1))
+
+
+def test_two_reductions_in_one_start_where_they_are_told_and_take_what_they_are_told() -> None:
+    A, k = te.placeholder((6,), "int32", name="A"), te.reduce_axis((0, 6), "k")
+    both = te.comm_reducer(
+        lambda x, y: (x[0] + y[0], x[1] * y[1]), lambda s, p: (te.const(0, s), te.const(1, p)), name="both"
+    )
+    total, product = te.compute((), lambda: both((A[k], A[k]), axis=k, where=A[k] > 1, init=(100, 2)), name="R")
+    s, p = np.zeros((), "int32"), np.zeros((), "int32")
+    interpret(te.create_prim_func([A, total, product]), np.arange(6, dtype="int32"), s, p)
+    assert (s, p) == (100 + 2 + 3 + 4 + 5, 2 * 2 * 3 * 4 * 5)
+
+
+def test_a_reducer_combines_two_tuples_as_well() -> None:
+    swap = te.comm_reducer(lambda x, y: (y[1], x[0]), lambda a, b: (te.const(0, a), te.const(0, b)), name="swap")
+    A = te.placeholder((4,), "int32", name="A")
+    C, D = te.compute((4,), lambda i: swap((A[i], 1), (2, A[i] * 3)), name="C")
+    c, d = np.zeros(4, "int32"), np.zeros(4, "int32")
+    interpret(te.create_prim_func([A, C, D]), np.arange(4, dtype="int32"), c, d)
+    np.testing.assert_array_equal(c, np.arange(4) * 3)
+    np.testing.assert_array_equal(d, np.arange(4))
+
+
+def test_an_output_that_nobody_holds_is_computed_all_the_same() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+    C, _ = te.compute((4,), lambda i: (A[i] + 1, A[i] * 2), name="C")
+    del _
+    func = te.create_prim_func([A, C])
+    assert [buffer.name for buffer in func.root.alloc_buffers] == ["C_v1"]
+    assert [block.name for block in blocks_in(func.body)] == ["root", "C_v0", "C_v1"]
+
+
+def test_arithmetic_on_tensors_broadcasts_as_numpy_does() -> None:
+    rng = np.random.default_rng(0)
+    shapes = [((2, 3, 4), (4,)), ((3, 1), (2, 1, 4)), ((), (2, 2)), ((5,), ()), ((1, 3), (2, 3))]
+    for left, right in shapes:
+        A, B = te.placeholder(left, "int32", name="A"), te.placeholder(right, "int32", name="B")
+        a, b = (np.asarray(rng.integers(-9, 9, shape), "int32") for shape in (left, right))
+        expected = (a - b) * b + 2 * -a
+        C = (A - B) * B + 2 * -A
+        c = np.zeros(expected.shape, "int32")
+        interpret(te.create_prim_func([A, B, C]), a, b, c)
+        np.testing.assert_array_equal(c, expected)
+
+
+def test_a_tensor_without_dimensions_is_a_number_in_a_body() -> None:
+    A, s = te.placeholder((4,), "int32", name="A"), te.placeholder((), "int32", name="s")
+    C = te.compute((4,), lambda i: A[i] * s + (s - A[i]), name="C")
+    assert [block.name for block in blocks_in(te.create_prim_func([A, s, C]).body)] == ["root", "C"]
