@@ -7,18 +7,20 @@ prelude.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import frexp
 from typing import Any, Protocol
 
 from mlcref import dtype as dt
 from mlcref.codegen.c_types import Names, c_type, unsigned_type
+from mlcref.codegen.divisions import division_by_one
 from mlcref.codegen.dot_products import pairs_of
 from mlcref.codegen.narrow_floats import bits_type, is_narrow
 from mlcref.codegen.prelude import Prelude, mask_type
 from mlcref.codegen.registers import Slot
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
-    EQ, GE, GT, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, Call, Cast, Div, Expr, Max, Min, Mul, Not, Or,
-    Ramp, Select, Shuffle, Sub, Var, constant,
+    EQ, GE, GT, LE, LT, NE, Add, And, Broadcast, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, Max, Min, Mul, Not,
+    Or, Ramp, Select, Shuffle, Sub, Var, constant,
 )  # fmt: skip
 
 _SYMBOLS: dict[type, str] = {Add: "+", Sub: "-", Mul: "*", Div: "/"}
@@ -84,12 +86,22 @@ class VectorExpressions:
             return f"{name}({self.value(expr.a)}, {self.value(expr.b)})"
         if dt.is_float(dtype):
             self.prelude.vector(dtype)
-            return f"{self._operand(expr.a)} {symbol} {self._operand(expr.b)}"
+            by_one = self._divided_by_one(expr) if isinstance(expr, Div) else None
+            return by_one or f"{self._operand(expr.a)} {symbol} {self._operand(expr.b)}"
         pairs = pairs_of(expr) if isinstance(expr, Add) else None
         if pairs is not None and not (self.scalars.slot(pairs.one) or self.scalars.slot(pairs.many)):
             name = self.prelude.c_function(pairs.function())
             return f"{name}({self.value(pairs.sum)}, {self._pointer(pairs.one)}, {self._pointer(pairs.many)})"
         return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({self.value(expr.a)}, {self.value(expr.b)})"
+
+    def _divided_by_one(self, expr: Div) -> str | None:
+        """The quotients by a scalar that no power of two is (those become products); None where division is as fast."""
+        made = division_by_one(expr.dtype) if isinstance(expr.b, Broadcast) else None
+        if made is None or not isinstance(expr.b, Broadcast):
+            return None
+        if isinstance(expr.b.value, Const) and frexp(expr.b.value.value)[0] == 0.5:
+            return None
+        return f"{self.prelude.c_function(made)}({self.value(expr.a)}, {self.value(expr.b)})"
 
     def _pointer(self, load: Any) -> str:
         return f"{self.scalars.names.of[load.buffer]} + {self.scalars.address(load.buffer, load.indices)}"
