@@ -3,13 +3,11 @@
 ``import mlcref as tvm`` gives course code the names that it expects; see README.md for a tour.
 """
 
-from mlcref import arith, dtype, errors, interp, ir, nd, relax, runtime, schedule, script, target, te, tir, verify
-from mlcref.autoschedule import autoschedule
-from mlcref.driver import build, compile
+from typing import TYPE_CHECKING
+
+from mlcref import dtype, errors, ir, script
 from mlcref.errors import MlcrefError
 from mlcref.errors import MlcrefError as TVMError
-from mlcref.interp import interpret
-from mlcref.interp.graph import interpret_graph
 from mlcref.ir import (
     IRModule,
     get_global_func,
@@ -18,7 +16,34 @@ from mlcref.ir import (
     remove_global_func,
 )
 from mlcref.ir import register_global_func as register_func
-from mlcref.runtime import cpu, device
+from mlcref.ir.registry import registered_on_use
+from mlcref.on_use import names_on_use
+
+if TYPE_CHECKING:
+    from mlcref import arith, interp, nd, relax, runtime, schedule, target, te, tir, verify
+    from mlcref.autoschedule import autoschedule
+    from mlcref.driver.compile import build, compile
+    from mlcref.interp.run import interpret
+    from mlcref.interp.graph import interpret_graph
+    from mlcref.runtime.array import cpu, device
+else:
+    __getattr__, __dir__ = names_on_use(
+        __name__,
+        {
+            "mlcref.driver.compile": "build compile",
+            "mlcref.interp.run": "interpret",
+            "mlcref.interp.graph": "interpret_graph",
+            "mlcref.runtime.array": "cpu device",
+        },
+        [
+            "arith", "autoschedule", "codegen", "driver", "interp", "lower", "nd", "relax", "runtime", "schedule",
+            "target", "te", "tir", "verify",
+        ],
+    )  # fmt: skip
+
+registered_on_use(
+    "mlcref.interp.sorting", [f"tvm.contrib.sort.{name}" for name in ("sort", "argsort", "argsort_nms", "topk")]
+)
 
 __version__ = "0.1.0"
 

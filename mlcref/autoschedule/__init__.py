@@ -1,6 +1,27 @@
-"""Schedules from the structure of blocks."""
+"""Schedules from the structure of blocks. The package is called like its function: ``mlcref.autoschedule(mod)``."""
 
-from mlcref.autoschedule.core import autoschedule
-from mlcref.autoschedule.machine import Machine
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mlcref.on_use import names_on_use
+
+if TYPE_CHECKING:
+    from mlcref.autoschedule.core import autoschedule
+    from mlcref.autoschedule.machine import Machine
+else:
+    __getattr__, __dir__ = names_on_use(
+        __name__, {"mlcref.autoschedule.core": "autoschedule", "mlcref.autoschedule.machine": "Machine"}
+    )
 
 __all__ = ["Machine", "autoschedule"]
+
+
+class _CallablePackage(ModuleType):
+    """``mlcref.autoschedule`` is this package and the function, whichever was asked for first."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.autoschedule(*args, **options)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

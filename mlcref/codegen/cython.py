@@ -8,12 +8,12 @@ what it declares is private.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.foreign import imported_texts
 from mlcref.codegen.function import FunctionText
+from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.workspace import workspace_formula
 from mlcref.errors import UnsupportedError
@@ -23,41 +23,6 @@ from mlcref.ir import (
 from mlcref.ir.base import script_of
 from mlcref.lower.domains import shape_domain
 from mlcref.lower.pointers import written_buffers
-
-
-@dataclass(frozen=True, slots=True)
-class KernelParam:
-    """A parameter as the caller sees it; ``shape`` is None for a scalar, extents are numbers or names."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...] | None
-    written: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KernelSpec:
-    """How to call one kernel: the function's ``symbol``, the ``kernel``'s name in the text, its parameters.
-
-    ``workspace`` is the formula of the bytes that a call allocates, over the names of scalars and symbolic extents;
-    None where that depends on more than those.
-    """
-
-    symbol: str
-    kernel: str
-    params: tuple[KernelParam, ...]
-    noalias: bool
-    parallel: bool
-    workspace: str | None = "0"
-
-
-@dataclass(frozen=True, slots=True)
-class KernelSource:
-    """A Cython text, the names of its kernels, and how to call each."""
-
-    text: str
-    names: tuple[str, ...]
-    specs: tuple[KernelSpec, ...]
 
 
 def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, PrimFunc] | None = None) -> KernelSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from mlcref.driver.graph import compile_graph
+from mlcref import driver
 from mlcref.errors import MlcrefError, TypeMismatch
 from mlcref.ir import BaseFunc, IRModule, PrimFunc, Target, as_module
 from mlcref.runtime import cython_backend, oracle_backend
@@ -46,7 +46,7 @@ def compile(mod: IRModule | BaseFunc, target: Any = None) -> Any:
     module, chosen = as_module(mod), _target(target)
     tensor_programs = module.prim_funcs()
     if len(tensor_programs) < len(module):
-        return compile_graph(module, chosen, compile_tensor_programs)
+        return driver.compile_graph(module, chosen, compile_tensor_programs)
     return compile_tensor_programs(tensor_programs, chosen)
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 from mlcref.errors import MlcrefError
 
 _functions: dict[str, Callable[..., Any]] = {}
+_modules: dict[str, str] = {}
+
+
+def registered_on_use(module: str, names: Iterable[str]) -> None:
+    """Import ``module`` when one of ``names`` is asked for: it registers them."""
+    _modules.update(dict.fromkeys(names, module))
+
+
+def _known(name: str) -> bool:
+    """Is there a function of that name? Imports the module that registers it."""
+    module = _modules.pop(name, None)
+    if module is not None:
+        import_module(module)
+    return name in _functions
 
 
 def register_global_func(name: str, f: Callable[..., Any] | None = None, override: bool = False) -> Any:
@@ -22,7 +37,7 @@ def register_global_func(name: str, f: Callable[..., Any] | None = None, overrid
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        if name in _functions and not override:
+        if _known(name) and not override:
             raise MlcrefError(
                 f"a function called {name!r} is registered already", hint="pass override=True to replace it"
             )
@@ -34,16 +49,17 @@ def register_global_func(name: str, f: Callable[..., Any] | None = None, overrid
 
 def get_global_func(name: str, allow_missing: bool = False) -> Any:
     """The function registered under ``name``; raises (or returns None with ``allow_missing``) when there is none."""
-    if name not in _functions and not allow_missing:
+    if not _known(name) and not allow_missing:
         raise MlcrefError(f"no function is registered as {name!r}", hint="register it with mlcref.register_global_func")
     return _functions.get(name)
 
 
 def remove_global_func(name: str) -> None:
     """Forget the function registered under ``name``, if there is one."""
-    _functions.pop(name, None)
+    if _known(name):
+        del _functions[name]
 
 
 def list_global_func_names() -> list[str]:
     """All registered names, sorted."""
-    return sorted(_functions)
+    return sorted({*_functions, *_modules})

@@ -11,17 +11,13 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlcref.codegen import KernelSource
-from mlcref.ir import PrimFunc
+from mlcref.codegen.kernel_source import KernelSource
 from mlcref.runtime.build import LoadedKernels, ToC, build_kernels, cython_to_c
-
-TOGETHER = 16
-"""Functions of one module: what a module costs by itself is small by then, and there is enough to share out."""
 
 _HELPER = """
 import gc, sys
@@ -38,14 +34,6 @@ for line in sys.stdin:
 
 Built = tuple[KernelSource, LoadedKernels]
 _Job = tuple[KernelSource, "Future[LoadedKernels]"]
-
-
-def batches(funcs: Mapping[str, PrimFunc]) -> Iterator[dict[str, PrimFunc]]:
-    """``funcs`` in modules of about ``TOGETHER``."""
-    items = list(funcs.items())
-    count = max(round(len(items) / TOGETHER), 1)
-    for n in range(count):
-        yield dict(items[len(items) * n // count : len(items) * (n + 1) // count])
 
 
 def build_batches(sources: Iterable[KernelSource]) -> list[Built]:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +49,8 @@ def scratch() -> Iterator[Path]:
 
     Raises ``CompileError`` where the cache cannot be written.
     """
+    import tempfile  # here, since what is found in the cache needs none
+
     root = cache_root()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -77,6 +76,8 @@ class Compiler:
 
 def run(command: Sequence[str], arguments: Sequence[str]) -> str:
     """What the compiler prints; raises ``CompileError`` when it fails or cannot be started."""
+    import subprocess  # here, since a cached kernel starts no compiler
+
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(

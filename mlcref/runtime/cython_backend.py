@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlcref.codegen import KernelParam, KernelSource, KernelSpec, emit
+from mlcref import codegen, lower, runtime
+from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.ir import PrimFunc, Target
-from mlcref.lower import lower
 from mlcref.runtime.backend import Backend, register_backend
-from mlcref.runtime.batch import batches, build_batches
+from mlcref.runtime.build import LoadedKernels, build_kernels
 from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.launch import Launcher
 from mlcref.runtime.module import Module
@@ -16,18 +16,35 @@ from mlcref.runtime.signature import BufferParam, Param, ScalarParam
 from mlcref.runtime.source_cache import cached_source
 
 
+TOGETHER = 16
+"""Functions of one module: what a module costs by itself is small by then, and there is enough to share out."""
+
+
 def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
     """The Cython text of ``funcs``; raises ``UnsupportedError`` for what it cannot say. Needs no compiler."""
-    return emit({name: lower(func, target) for name, func in funcs.items()}, target, origins=funcs)
+    return codegen.emit({name: lower.lower(func, target) for name, func in funcs.items()}, target, origins=funcs)
 
 
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
-    built = build_batches(cached_source(batch, target, generate) for batch in batches(funcs))
+    parts = batches(funcs)
+    sources = (cached_source(part, target, generate) for part in parts)
+    built = runtime.build_batches(sources) if len(parts) > 1 else [_built(source) for source in sources]
     launchers = [launcher(spec, kernels.address(spec.kernel)) for source, kernels in built for spec in source.specs]
     workspaces = {spec.symbol: spec.workspace for source, _ in built for spec in source.specs}
     text = "\n".join([kernels.source for _, kernels in built])
     return Module({made.name: made for made in launchers}, text, "cython", workspaces)
+
+
+def batches(funcs: Mapping[str, PrimFunc]) -> list[dict[str, PrimFunc]]:
+    """``funcs`` in modules of about ``TOGETHER``."""
+    items = list(funcs.items())
+    count = max(round(len(items) / TOGETHER), 1)
+    return [dict(items[len(items) * n // count : len(items) * (n + 1) // count]) for n in range(count)]
+
+
+def _built(source: KernelSource) -> tuple[KernelSource, LoadedKernels]:
+    return source, build_kernels(source.text, source.names)
 
 
 def launcher(spec: KernelSpec, address: int) -> Launcher:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mlcref.codegen import formula_value
+from mlcref import codegen, runtime
 from mlcref.errors import MlcrefError, UnsupportedError
-from mlcref.runtime import timing
 from mlcref.runtime.array import Device, cpu
+
+if TYPE_CHECKING:
+    from mlcref.runtime.timing import BenchmarkResult
 
 
 class Module:
@@ -67,7 +69,7 @@ class Module:
 
     def time_evaluator(
         self, func_name: str, dev: Device | None = None, number: int = 10, repeat: int = 1, min_repeat_ms: float = 0
-    ) -> Callable[..., timing.BenchmarkResult]:
+    ) -> Callable[..., BenchmarkResult]:
         """A function that times ``func_name`` on its arguments, in seconds per call: ``.mean``, ``.median``,
         ``.results``.
 
@@ -75,7 +77,7 @@ class Module:
         """
         if dev is not None and dev.type != cpu().type:
             raise UnsupportedError(f"this module does not run on {dev}", rule="module.device", hint="use cpu(0)")
-        return timing.time_evaluator(self[func_name], number, repeat, min_repeat_ms)
+        return runtime.time_evaluator(self[func_name], number, repeat, min_repeat_ms)
 
     def workspace_bytes(self, func_name: str, **sizes: int) -> int:
         """The bytes that one call of ``func_name`` allocates: packed operands and other private buffers of all its
@@ -93,7 +95,7 @@ class Module:
                 f"no formula says what {func_name} allocates", rule="module.workspace",
                 hint="buffers with extents that are constants or parameters have one, in compiled functions",
             )  # fmt: skip
-        return formula_value(formula, sizes)
+        return codegen.formula_value(formula, sizes)
 
     def get_source(self, fmt: str = "") -> str:
         """The generated text, whatever ``fmt`` names."""

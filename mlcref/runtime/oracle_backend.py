@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlcref.codegen import call_spec
-from mlcref.interp import interpret
+from mlcref import codegen, interp
 from mlcref.ir import PrimFunc, Target
 from mlcref.ir.base import script_of
 from mlcref.runtime import call_check
@@ -22,12 +21,12 @@ class OracleFunction:
 
     def __init__(self, name: str, func: PrimFunc) -> None:
         self.name, self.func = name, func
-        self.params = launch_params(call_spec(name, func))
+        self.params = launch_params(codegen.call_spec(name, func))
 
     def __call__(self, *args: object) -> None:
         """Check the arguments as a launcher does (``CallError``), then run."""
         slots = call_check.resolve(ArrayHolder, self.name, self.params, self.func.noalias, args)
-        interpret(self.func, *[self._argument(slot, i) for i, slot in enumerate(slots[: len(self.params)])])
+        interp.interpret(self.func, *[self._argument(slot, i) for i, slot in enumerate(slots[: len(self.params)])])
 
     def _argument(self, slot: call_check.Slot, position: int) -> object:
         if not isinstance(slot, bytes):

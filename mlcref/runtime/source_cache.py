@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import mlcref.codegen
-from mlcref.codegen import KernelParam, KernelSource, KernelSpec
+from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.ir import PrimFunc, Target
 from mlcref.ir.base import script_of
 from mlcref.runtime.cache import cache_root, digest, publish, scratch

@@ -15,8 +15,9 @@ from mlcref import IRModule, compile
 from mlcref.codegen import KernelSource
 from mlcref.errors import CompileError, MlcrefError
 from mlcref.ir import PrimFunc
-from mlcref.runtime import Module, batch, source_cache
-from mlcref.runtime.batch import batches, build_batches
+from mlcref.runtime import Module, batch, cython_backend, source_cache
+from mlcref.runtime.batch import build_batches
+from mlcref.runtime.cython_backend import batches
 from mlcref.script import from_source
 
 ADDS = """
@@ -37,7 +38,7 @@ def small_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules of two functions, built on two cores, with an empty cache."""
     monkeypatch.setenv("MLCREF_CACHE", str(tmp_path))
     monkeypatch.setattr(source_cache, "_sources", {})
-    monkeypatch.setattr(batch, "TOGETHER", 2)
+    monkeypatch.setattr(cython_backend, "TOGETHER", 2)
     monkeypatch.setattr(batch, "_other_cores", lambda: 1)
 
 
