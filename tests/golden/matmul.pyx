@@ -13,6 +13,24 @@ cdef extern from *:
     typedef float* __restrict__ float32_restrict;
     typedef float float32x16 __attribute__((vector_size(64), aligned(4), may_alias));
     static inline __attribute__((always_inline)) float32x16 splat_float32x16(float x0) { return (float32x16)(x0 - (float32x16){0}); }
+    #if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
+    #include <omp.h>
+    #include <sched.h>
+    #include <unistd.h>
+    static int current_core(void) { return omp_get_proc_bind() == omp_proc_bind_false ? sched_getcpu() : -1; }
+    static void leave_for_good(int core) {
+        cpu_set_t cores;
+        if (sched_getaffinity(getpid(), sizeof cores, &cores) || CPU_COUNT(&cores) < 2) return;
+        CPU_CLR(core, &cores);
+        sched_setaffinity(0, sizeof cores, &cores);
+    }
+    static inline void leave_core(int core) {
+        if (core >= 0 && omp_get_thread_num() && sched_getcpu() == core) leave_for_good(core);
+    }
+    #else
+    static inline int current_core(void) { return -1; }
+    static inline void leave_core(int core) { (void)core; }
+    #endif
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -29,6 +47,8 @@ cdef extern from *:
     ctypedef float* float32_restrict
     ctypedef float float32x16
     float32x16 splat_float32x16(float) nogil
+    int current_core() nogil
+    void leave_core(int) nogil
 
 
 cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restrict B, int64_t i_0) noexcept nogil:
@@ -73,7 +93,10 @@ cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restri
 
 cdef void matmul_body(float32_restrict A, float32_restrict B, float32_restrict C) noexcept nogil:
     cdef int64_t i_0
+    cdef int core
+    core = current_core()
     for i_0 in prange(32, num_threads=2, schedule="static"):
+        leave_core(core)
         matmul_body_i_0(C, A, B, i_0)
 
 cdef void matmul_kernel(void** args) noexcept nogil:

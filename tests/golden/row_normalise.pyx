@@ -40,6 +40,24 @@ cdef extern from *:
     static void keep_workspace(char* workspace) {
         free(__atomic_exchange_n(&workspace_kept, workspace - 64, __ATOMIC_ACQ_REL));
     }
+    #if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
+    #include <omp.h>
+    #include <sched.h>
+    #include <unistd.h>
+    static int current_core(void) { return omp_get_proc_bind() == omp_proc_bind_false ? sched_getcpu() : -1; }
+    static void leave_for_good(int core) {
+        cpu_set_t cores;
+        if (sched_getaffinity(getpid(), sizeof cores, &cores) || CPU_COUNT(&cores) < 2) return;
+        CPU_CLR(core, &cores);
+        sched_setaffinity(0, sizeof cores, &cores);
+    }
+    static inline void leave_core(int core) {
+        if (core >= 0 && omp_get_thread_num() && sched_getcpu() == core) leave_for_good(core);
+    }
+    #else
+    static inline int current_core(void) { return -1; }
+    static inline void leave_core(int core) { (void)core; }
+    #endif
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -57,6 +75,8 @@ cdef extern from *:
     float exp_float32(float) nogil
     char* take_workspace(int64_t) nogil
     void keep_workspace(char*) nogil
+    int current_core() nogil
+    void leave_core(int) nogil
 
 
 cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i, float32_restrict E) noexcept nogil:
@@ -77,7 +97,10 @@ cdef void row_normalise_body(float32_restrict A, float32_restrict C) noexcept no
     cdef char* workspace = take_workspace(40064)
     cdef float* E = <float*>(workspace)
     cdef int64_t i
+    cdef int core
+    core = current_core()
     for i in prange(16, num_threads=2, schedule="static"):
+        leave_core(core)
         row_normalise_body_i(A, C, i, E + threadid() * 5008)
     keep_workspace(workspace)
 
