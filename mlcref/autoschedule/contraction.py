@@ -20,8 +20,9 @@ BATCH, PANELS, ROWS, STRIPS = "batch", "panels", "rows", "strips"
 """What is shared among threads: the batch, the panels of lanes, the outer rows, the strips of a row."""
 
 
-def schedule_contraction(work: Work, block: BlockRV) -> bool:
-    """Tile a sum of products; says whether the block is one.
+def schedule_contraction(work: Work, block: BlockRV, *, exact: bool = False) -> bool:
+    """Tile a sum of products; says whether the block is one. With ``exact``, lanes are padded
+    to whole vectors only, not to whole tiles.
 
     The trace is that of a blocked matrix product: the operand that holds the lanes is copied into panels of the tile's
     width, whose rows lie one after the other; a tile of the output stays in registers while the sum runs.
@@ -31,7 +32,7 @@ def schedule_contraction(work: Work, block: BlockRV) -> bool:
     form = None if nest is None else contraction_of(nest)
     if form is None or not form.rows:
         return False
-    plan = planned(work, form)
+    plan = planned(work, form, exact)
     after = _follower(work, block, form)
     pack, cut = _pad(work, block, plan)
     if after is not None and cut is not None and not work.tries("compute_inline", cut):
@@ -70,8 +71,9 @@ def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes: the register ``tile``, ``reduced`` terms at a time, ``slab`` panels at a time, extents after padding;
-    ``shared`` is what ``threads`` share, None for one thread; ``pairs`` is 2 where two terms are taken at once."""
+    """Sizes: the register ``tile``, ``reduced`` terms at a time, ``slab`` panels at a time, extents after padding,
+    of the lanes to a multiple of ``unit``; ``shared`` is what ``threads`` share, None for one thread; ``pairs`` is 2
+    where two terms are taken at once."""
 
     form: Contraction
     tile: Tile
@@ -82,6 +84,7 @@ class Plan:
     shared: str | None
     threads: int
     pairs: int
+    unit: int
 
     @property
     def row(self) -> IterVar:
@@ -104,20 +107,23 @@ class Plan:
         return self.extents != self.form.nest.extents
 
 
-def planned(work: Work, form: Contraction) -> Plan:
+def planned(work: Work, form: Contraction, exact: bool = False) -> Plan:
     """The sizes for a sum of products on the machine."""
     machine, extents = work.machine, dict(form.nest.extents)
     row, lane, reduce = form.rows[-1].var, form.lane.var, form.nest.reduce
     rows = prod(extents[item.var] for item in form.rows)
     packed = rows > _FEW_ROWS and all(isinstance(index, Var) for index in form.wide.indices)
     dtype = form.nest.store.buffer.type
-    tile = register_tile(extents[row], extents[lane], machine.lanes(dtype), machine)
+    tile = register_tile(extents[row], extents[lane], machine.lanes(dtype), machine, exact)
+    unit = machine.lanes(dtype) if exact else tile.columns
+    packed = packed and not (exact and extents[lane] <= tile.columns and extents[lane] % unit == 0)
     terms = prod(extents[item.var] for item in reduce)
     reduced = reduced_at_once(terms, machine) if len(reduce) == 1 and packed else None
     threads = machine.threads if prod(extents.values()) >= machine.parallel_work else 1
     if packed:
-        extents[lane] = rounded_up(extents[lane], tile.columns)
-    pairs = 2 if packed and takes_pairs(form) and (len(reduce) == 1 or extents[reduce[-1].var] % 2 == 0) else 1
+        extents[lane] = rounded_up(extents[lane], unit)
+    is_even = len(reduce) == 1 or extents[reduce[-1].var] % 2 == 0
+    pairs = 2 if packed and not exact and is_even and takes_pairs(form) else 1
     if reduced is not None:
         reduced = rounded_up(reduced, pairs)
         extents[reduce[0].var] = rounded_up(terms, reduced)
@@ -125,8 +131,8 @@ def planned(work: Work, form: Contraction) -> Plan:
     panel_bytes = (reduced or terms) * tile.columns * _packed_bits(form) // 8
     shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
     own = panels // threads if shared == PANELS else panels
-    slab = panels_at_once(own, panel_bytes, machine) if packed else own
-    return Plan(form, tile, reduced, slab, packed, extents, shared, threads, pairs)
+    slab = 1 if packed and exact else panels_at_once(own, panel_bytes, machine) if packed else own
+    return Plan(form, tile, reduced, slab, packed, extents, shared, threads, pairs, unit)
 
 
 def _packed_bits(form: Contraction) -> int:
@@ -151,7 +157,7 @@ def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockR
     if not plan.is_padded:
         return None, None
     form, sch = plan.form, work.sch
-    units = {form.lane.var: plan.tile.columns}
+    units = {form.lane.var: plan.unit}
     if plan.reduced is not None:
         units[form.nest.reduce[0].var] = plan.reduced
     sch.pad_einsum(block, [units.get(item.var, 1) for item in form.nest.realize.block.iter_vars])
@@ -238,6 +244,9 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
     at_start = plan.shared in (ROWS, STRIPS)
     if where and not at_start:
         sch.compute_at(pack, where[-1], preserve_unit_loops=True)
+    if plan.unit < plan.tile.columns:
+        _fill(work, plan, pack)
+        return
     axis = next(d for d, i in enumerate(wide.indices) if i is plan.form.lane.var)
     width = plan.tile.columns
     terms = next((d for d, i in enumerate(wide.indices) if i is plan.form.nest.reduce[-1].var), axis)
@@ -261,4 +270,13 @@ def _pack(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, where: l
         in_tiles(work, pack, [panel, *[loop for loop in others if loop is not down]], down, lane)
     if at_start and plan.threads > 1:
         sch.parallel(panel)
+    work.finish(pack)
+
+
+def _fill(work: Work, plan: Plan, pack: BlockRV) -> None:
+    """Fill a panel whose lanes lie in the operand as they do in the panel."""
+    vectorize_last(work, pack)
+    outer = work.sch.get_loops(pack)[-len(plan.form.wide.indices) : -1]
+    if plan.shared in (ROWS, STRIPS):
+        work.share(outer, plan.threads * work.machine.parallel_work)
     work.finish(pack)

@@ -10,6 +10,7 @@ from mlcref.autoschedule.contraction import schedule_contraction
 from mlcref.autoschedule.elementwise import schedule_elementwise
 from mlcref.autoschedule.inlining import inline_elementwise
 from mlcref.autoschedule.machine import Machine
+from mlcref.autoschedule.pixels import schedule_pixels
 from mlcref.autoschedule.rows import schedule_rows
 from mlcref.autoschedule.transposes import schedule_transposed
 from mlcref.autoschedule.windows import schedule_window
@@ -18,7 +19,7 @@ from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
-    schedule_rows, schedule_channels_first, schedule_contraction, schedule_window, schedule_transposed,
+    schedule_rows, schedule_pixels, schedule_channels_first, schedule_contraction, schedule_window, schedule_transposed,
     schedule_elementwise,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""

@@ -10,6 +10,8 @@ from mlcref.autoschedule.machine import Machine
 _START_UP, _LOAD = 6, 0.25
 """What a step of a tile costs beside its accumulators, in accumulators: once, and for each load of an operand. Fitted
 to measured tiles of 16 to 26 accumulators."""
+_SPARE, _TIGHT = 3, 2
+"""Registers that should be left over, and what a step costs where they are not, in accumulators."""
 _WIDEST = 8
 """Vectors of one row of a tile, where it has few rows."""
 
@@ -31,26 +33,34 @@ def rounded_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def register_tile(rows: int, columns: int, lanes: int, machine: Machine) -> Tile:
-    """The tile for an output of ``rows`` x ``columns``: large, and leaving little over.
+def register_tile(rows: int, columns: int, lanes: int, machine: Machine, exact: bool = False) -> Tile:
+    """The tile for an output of ``rows`` x ``columns``: large, and leaving little over. With ``exact``, the last tile
+    of a row has only the vectors that it needs.
 
     >>> register_tile(1024, 1024, 16, Machine())
     Tile(rows=6, columns=64)
     >>> register_tile(64, 10, 16, Machine())
     Tile(rows=22, columns=16)
     """
-    best, best_score = Tile(1, lanes), -1.0
+    best, least = Tile(1, lanes), float("inf")
     for wide, tall in product(range(_WIDEST, 0, -1), range(1, machine.registers)):
-        held = tall * wide
-        if held + wide + 1 > machine.registers - 3 or (wide > 1 and (wide - 1) * lanes >= columns):
+        spare = machine.registers - (tall * wide + wide + 1)
+        if spare < (_SPARE if wide == 1 else 1) or (wide > 1 and (wide - 1) * lanes >= columns) or tall > rows:
             continue
-        if tall > rows:
-            continue
-        used = rows * columns / (rounded_up(rows, tall) * rounded_up(columns, wide * lanes))
-        score = used * held / (held + _START_UP + _LOAD * (tall + wide))
-        if score > best_score:
-            best, best_score = Tile(tall, wide * lanes), score
+        whole, rest = divmod(-(-columns // lanes), wide)
+        if rest and not exact:
+            whole, rest = whole + 1, 0
+        tight = whole * _TIGHT if spare < _SPARE else 0
+        steps = whole * _step(tall, wide) + (_step(tall, rest) if rest else 0) + tight
+        taken = -(-rows // tall) * steps
+        if taken < least:
+            best, least = Tile(tall, wide * lanes), taken
     return best
+
+
+def _step(tall: int, wide: int) -> float:
+    """What a step of a tile of ``tall`` x ``wide`` vectors costs."""
+    return tall * wide + _START_UP + _LOAD * (tall + wide)
 
 
 def reduced_at_once(size: int, machine: Machine) -> int:

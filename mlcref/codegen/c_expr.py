@@ -8,10 +8,11 @@ gives it.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from math import prod
 from typing import Any
 
 from mlcref import dtype as dt
-from mlcref.arith.simplify import bounds
+from mlcref.arith import bounds, ramp_through_rows
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.c_vector import VectorExpressions
 from mlcref.codegen.foreign import check_call
@@ -22,7 +23,7 @@ from mlcref.codegen.sharing import Position, position, vector_key
 from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Buffer, BufferLoad, Call, Cast, Const, Div, Expr, FloorDiv, FloorMod, Let, Max,
-    Min, Mod, Mul, Not, Or, Ramp, Select, StringImm, Sub, Var, constant,
+    Min, Mod, Mul, Not, Or, Ramp, Select, StringImm, Sub, Var, const, constant,
 )  # fmt: skip
 
 _ATOM, _TERM, _SUM, _LOOSE = 3, 2, 1, 0
@@ -308,6 +309,11 @@ class Expressions:
 
     def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The row-major position of an element (of the first lane of a vector) in its buffer."""
+        rows = None if buffer.strides else ramp_through_rows(buffer.shape, indices)
+        if rows is not None:
+            first, ramp = rows
+            below = const(prod(constant(extent) or 1 for extent in buffer.shape[first:]), ramp.base.dtype)
+            return self.row_major([*buffer.shape[:first], below], [*indices[:first], ramp.base])
         scalar = [index.base if isinstance(index, Ramp) else index for index in indices]
         if buffer in self.views and buffer.strides:
             return self._strided(buffer, scalar)

@@ -192,12 +192,12 @@ class VectorExpressions:
         slot = self.scalars.slot(expr)
         if slot is not None:
             return slot.name
-        stride = expr.indices[-1].stride
+        last = expr.indices[-1]
         pointer = self._pointer(expr)
         kind = self.prelude.vector(expr.dtype)
-        if constant(stride) == 1:
+        if not isinstance(last, Ramp) or constant(last.stride) == 1:
             return self.scalars.once(expr, lambda: f"(<{kind}*>({pointer}))[0]")
-        return f"{self._gather(expr.dtype)}({pointer}, {self.scalars.index(stride)})"
+        return f"{self._gather(expr.dtype)}({pointer}, {self.scalars.index(last.stride)})"
 
     def _gather(self, dtype: str) -> str:
         kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)

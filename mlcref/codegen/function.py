@@ -139,9 +139,9 @@ class FunctionText:
             return
         place, address = self.names.of[stmt.buffer], expressions.address(stmt.buffer, stmt.indices)
         last = stmt.indices[-1] if stmt.indices else None
-        if not isinstance(last, Ramp):
+        if last is None or dt.lanes(last.dtype) == 1:
             self.line(f"{place}[{address}] = {value}", depth)
-        elif constant(last.stride) == 1:
+        elif not isinstance(last, Ramp) or constant(last.stride) == 1:
             self.line(f"(<{self.prelude.vector(stmt.value.dtype)}*>({place} + {address}))[0] = {value}", depth)
         else:
             scatter = expressions.vectors.scatter(stmt.value.dtype)

@@ -192,16 +192,14 @@ class _Lanes:
         return IfThenElse(conjunction(conditions), self.statement(all_lanes), self.one_by_one(stmt))
 
     def indices(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...] | None:
-        """Where the lanes are: a ramp in the last dimension; None when all are at one place."""
+        """Where the lanes are: a ramp in the last dimension, or one through rows; None when all are at one place."""
         if all(self.uniform(index) for index in indices):
             return None
         *outer, last = indices
-        if (
-            not all(self.uniform(index) for index in outer)
-            or buffer.type not in _ELEMENTS
-            or any_node(last, BufferLoad)
-        ):
+        if buffer.type not in _ELEMENTS or any(any_node(i, BufferLoad) for i in indices if not self.uniform(i)):
             raise NoVectorForm
+        if not all(self.uniform(index) for index in outer):
+            return self.through_rows(buffer, indices)
         form = arith.linear(last, self.dom)
         stride = form.terms.get(self.var, 0)
         rest = form.only(lambda atom: atom is not self.var).shift(form.constant)
@@ -209,6 +207,19 @@ class _Lanes:
             raise NoVectorForm
         base = rest.expr() + self.start.astype(last.dtype) * stride
         return (*outer, Ramp(arith.simplify(base.astype(last.dtype), self.dom), const(stride, last.dtype), self.lanes))
+
+    def through_rows(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """Where the lanes are when they are neighbours that reach from one row into the next."""
+        first = next(axis for axis, index in enumerate(indices) if not self.uniform(index))
+        form = None if buffer.strides else arith.flat_position(buffer.shape[first:], indices[first:], self.dom)
+        if form is None or form.terms.get(self.var) != 1:
+            raise NoVectorForm
+        rest = form.only(lambda atom: atom is not self.var).shift(form.constant)
+        if self.var in rest.variables():
+            raise NoVectorForm
+        base = rest.expr() + self.start.astype(indices[-1].dtype)
+        ramp = Ramp(arith.simplify(base, self.dom), const(1, indices[-1].dtype), self.lanes)
+        return (*indices[:first], *arith.digits(ramp, buffer.shape[first:]))
 
     def uniform(self, expr: Expr) -> bool:
         """Is the value the same in all lanes?"""

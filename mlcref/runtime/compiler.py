@@ -27,6 +27,11 @@ _NO_MASKED_LOADS = "-fno-tree-loop-if-convert"
 """gcc 12 loses elements of ``T[i, j] = 1 <= i && i < 9 ? A[i - 1, j] : 0`` for two ``j``, of any type: where it takes
 several masked loads for one loop it gives all of them the first one's mask. It masks what it has taken conditions from.
 """
+_NO_CARRIED_LOADS = "-fno-predictive-commoning"
+"""gcc keeps what one iteration loads for the next one to use. The rows of a register tile of a convolution are such
+loads, and there are no registers left for them: half the time of the loop goes into moving them to the stack and back.
+"""
+_GCC_ONLY = (_NO_MASKED_LOADS, _NO_CARRIED_LOADS)
 _OPENMP = "-fopenmp"
 _LIBRARIES = ("-lmvec", "-lm")
 
@@ -153,7 +158,7 @@ def _probed(command: tuple[str, ...]) -> Compiler:
     status = program.stat()
     include = sysconfig.get_paths()["include"]
     stamp = f"{program} {status.st_mtime_ns} {status.st_size}"
-    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED, _NO_MASKED_LOADS)
+    key = digest(*command, stamp, cpu_features(), include, *_BASE, *_WANTED, *_GCC_ONLY)
     name = f"compiler-{key}.json"
     if name not in _known:
         _known[name] = _read(cache_root() / name) or _try_out(command, name)
@@ -177,7 +182,7 @@ def _try_out(command: tuple[str, ...], name: str) -> Compiler:
         if "avx512f" in cpu_features():
             wanted.append(_WIDE_VECTORS)
         if "clang" not in version.lower():
-            wanted.append(_NO_MASKED_LOADS)
+            wanted += _GCC_ONLY
         flags = _accepted(command, folder, wanted)
         libraries = _accepted(command, folder, _LIBRARIES)
         compiler = Compiler(command, version, (*_BASE, *flags), libraries)

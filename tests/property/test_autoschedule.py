@@ -168,6 +168,23 @@ def test_compiled_kernels_match_the_oracle(threads: int) -> None:
         assert_backend_matches(func, module[name], ("small-int", "random"), trials=1, seed=0)
 
 
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, 5), (1, 2, 5), (2, 1, 3)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pixels_of_channels_first_are_lanes(kernel: int, stride: int, size: int, threads: int) -> None:
+    func = conv2d_channels_first(size, 3, 9, kernel, stride)
+    machine = Machine(vector_bytes=16, registers=12, l2_bytes=256, threads=threads, parallel_work=0)
+    sch = autoschedule(func, machine=machine, check="oracle")
+    assert "reindex_cache_read" in str(sch.trace)
+    assert check_equivalent(func, sch.mod["main"], minimize=False, max_statements=200_000)
+
+
+@pytest.mark.parametrize("size", [7, 20])
+def test_vectors_reach_over_the_ends_of_rows(size: int) -> None:
+    func = conv2d_channels_first(size, 8, 24, 1, 1)
+    module = mlcref.compile(autoschedule(func, "cython --num-cores=1").mod)
+    assert_backend_matches(func, module["main"], ("small-int", "random"), trials=1, seed=0)
+
+
 def test_the_trace_replays() -> None:
     func = matmul([], 130, 70, 1600, turned=False)
     sch = autoschedule(func, "cython --num-cores=2")
