@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from mlcref.errors import TypeMismatch
+from mlcref.records import dataclass
 
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
 _ABBREVIATIONS = {"f16": "float16", "f32": "float32", "f64": "float64", "bf16": "bfloat16",

@@ -8,9 +8,9 @@ value.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlcref.ir import Const, Expr, Var
+from mlcref.records import dataclass
 
 Extent = int | Expr | tuple[int | None, int | None]
 Domain = Mapping[Var, Extent]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mlcref.arith.interval import Domain
@@ -11,6 +10,7 @@ from mlcref.arith.itermap import Digit, Reader, Row, tile
 from mlcref.arith.linear import Linear, number, term
 from mlcref.arith.simplify import Simplifier
 from mlcref.ir import EQ, LE, LT, And, Const, Expr, Or, Var, const
+from mlcref.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ quasi-affine iterator maps are for.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +15,7 @@ from mlcref.arith.interval import Domain
 from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Opaque, Quotient, Remainder, term
 from mlcref.arith.simplify import Simplifier
 from mlcref.ir import LT, Const, Expr, Var, variables
+from mlcref.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

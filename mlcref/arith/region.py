@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from math import gcd
 
 from mlcref.arith.interval import Domain, Extent, Interval
@@ -19,6 +18,7 @@ from mlcref.ir import (
     AllocBuffer, BlockRealize, Buffer, BufferLoad, BufferRegion, BufferStore, Call, Const, DeclBuffer, Expr, For, Let,
     LetStmt, MatchBufferRegion, Node, Range, Stmt, Var, any_node, cast, children, const, loads, substitute,
 )  # fmt: skip
+from mlcref.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

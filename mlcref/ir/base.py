@@ -17,6 +17,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
+from mlcref.records import dataclass
+
 T = TypeVar("T")
 N = TypeVar("N")
 
@@ -67,7 +69,7 @@ def _role(field: dataclasses.Field[Any]) -> Role:
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(binds, plain, dataclasses.field))
 def node(cls: type[T]) -> type[T]:
     """Make ``cls`` an IR node and record the roles of its fields."""
-    made: Any = dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
+    made: Any = dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
     fields = [f for f in dataclasses.fields(made) if f.init]
     FIELDS[made] = tuple((f.name, _role(f), f.metadata.get("structural", True)) for f in fields)
     CHILDREN[made] = tuple(name for name, role, _ in FIELDS[made] if role is Role.CHILD)

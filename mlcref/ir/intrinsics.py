@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
 from mlcref.ir import references
 from mlcref.ir.expr import Call, Expr, ExprLike, StringImm, as_expr, match_types
+from mlcref.records import dataclass
 
 Reference = Callable[..., Any]
 

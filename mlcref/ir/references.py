@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Reference = Callable[..., Any]
 
@@ -71,6 +73,8 @@ def fma(operand: str, result: str) -> Reference:
     >>> fma("float64", "float64")(1 + 2.0**-30, 1 - 2.0**-30, -1.0) == -(2.0**-60)
     True
     """
+    from fractions import Fraction  # here, since few programs use fma
+
     narrow = dt.parse(result).bits < 64
 
     def fused(a: float, b: float, c: float) -> float:
@@ -88,7 +92,7 @@ def fma(operand: str, result: str) -> Reference:
 
 def _to_odd(nearest: float, exact: Fraction) -> float:
     """Of the two neighbours of an inexact result the one whose last bit is set."""
-    other = math.nextafter(nearest, math.inf if exact > Fraction(nearest) else -math.inf)
+    other = math.nextafter(nearest, math.inf if exact > nearest else -math.inf)
     return nearest if struct.unpack("<Q", struct.pack("<d", nearest))[0] & 1 else other
 
 

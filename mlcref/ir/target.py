@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from types import TracebackType
 from typing import Any, ClassVar
 
 from mlcref.errors import MlcrefError
 from mlcref.ir.cpu import Cpu, host_cpu
+from mlcref.records import dataclass
 
 _BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda", "nvidia": "cuda", "metal": "metal"}
 

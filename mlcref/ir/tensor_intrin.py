@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from mlcref.errors import ScheduleError
@@ -12,6 +11,7 @@ from mlcref.ir.expr import Call, Const
 from mlcref.ir.function import PrimFunc
 from mlcref.ir.stmt import BlockRealize, BufferStore
 from mlcref.ir.visit import walk
+from mlcref.records import dataclass
 
 POINTERS = frozenset({"address_of", "buffer_data", "tvm_access_ptr", "tvm_stack_make_array"})
 """Calls that give the memory of a buffer to a function."""

@@ -7,13 +7,13 @@ buffer protocol, DLPack and ``np.asarray`` share the memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mlcref import dtype as dtypes
 from mlcref.errors import CallError, UnsupportedError
+from mlcref.records import dataclass
 from mlcref.runtime.launch import ArrayHolder
 
 _DEVICE_TYPES = {"cpu": 1, "cuda": 2}  # DLPack's numbers

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from mlcref.errors import UnsupportedError
 from mlcref.ir import PrimFunc, Target
+from mlcref.records import dataclass
 from mlcref.runtime.module import Module
 
 

@@ -19,11 +19,11 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from mlcref.errors import CompileError
+from mlcref.records import dataclass
 from mlcref.runtime.cache import cache_root, digest, publish, scratch
 from mlcref.runtime.compiler import Compiler, cpu_features, find_compiler
 

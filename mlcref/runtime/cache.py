@@ -5,9 +5,7 @@ A file appears under its final name by a rename: a reader sees all of it or noth
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlcref.errors import CompileError
+
+try:
+    from _blake2 import blake2b  # hashlib's; that loads OpenSSL as well, which takes 2 ms
+except ImportError:
+    from hashlib import blake2b
 
 _SCRATCH = "scratch-"
 _ABANDONED_SECONDS = 24 * 3600
@@ -36,7 +39,7 @@ def digest(*parts: str) -> str:
     >>> digest("ab", "c") == digest("a", "bc")
     False
     """
-    counted = hashlib.blake2b(digest_size=16)
+    counted = blake2b(digest_size=16)
     for part in parts:
         encoded = part.encode("utf-8")
         counted.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -49,7 +52,8 @@ def scratch() -> Iterator[Path]:
 
     Raises ``CompileError`` where the cache cannot be written.
     """
-    import tempfile  # here, since what is found in the cache needs none
+    import shutil  # here, as tempfile, since what is found in the cache needs neither
+    import tempfile
 
     root = cache_root()
     try:
@@ -78,4 +82,6 @@ def _sweep(root: Path) -> None:
     for folder in root.glob(f"{_SCRATCH}*"):
         with suppress(FileNotFoundError):  # another process sweeps too
             if folder.stat().st_mtime < oldest:
+                import shutil
+
                 shutil.rmtree(folder, ignore_errors=True)

@@ -7,15 +7,15 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import sys
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 from mlcref.errors import CompileError
+from mlcref.records import dataclass
 from mlcref.runtime.cache import cache_root, digest, publish, scratch
 
 # Nothing here may let the compiler reassociate or drop a sign of zero: sums are reordered by schedules alone, where the
@@ -134,19 +134,26 @@ def _command() -> tuple[str, ...]:
     chosen = os.environ.get("CC", "").strip()
     if chosen:
         program, *arguments = shlex.split(chosen)
-        path = shutil.which(program)
+        path = _found(program)
         if path is None:
             message = f"CC is set to {chosen!r}, but {program!r} is no program that can be run"
             raise CompileError(message, rule="build.compiler", hint="unset CC or set it to a C compiler")
         return (path, *arguments)
     for program in ("gcc", "clang", "cc"):
-        path = shutil.which(program)
+        path = _found(program)
         if path is not None:
             return (path,)
     if importlib.util.find_spec("ziglang"):
         return (sys.executable, "-m", "ziglang", "cc")
     hint = "install gcc (apt-get install gcc libc6-dev), or pip install ziglang, or set CC"
     raise CompileError("no C compiler found: neither gcc, clang nor cc is on PATH", rule="build.compiler", hint=hint)
+
+
+def _found(program: str) -> str | None:
+    """Where a program stands, as ``shutil.which`` says; importing that takes longer than looking."""
+    folders = [""] if os.path.dirname(program) else os.get_exec_path()
+    paths = [os.path.join(folder, program) for folder in folders]
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
 _known: dict[str, Compiler] = {}

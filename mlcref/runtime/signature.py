@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mlcref import dtype as dtypes
 from mlcref.errors import UnsupportedError
+from mlcref.records import dataclass
 
 
 def _array_dtype(name: str, dtype: str) -> np.dtype[Any]:

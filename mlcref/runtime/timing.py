@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 
 from mlcref.errors import CallError
+from mlcref.records import dataclass
 from mlcref.runtime.launch import Launcher, time_calls
 
 _MAX_NUMBER = 1 << 30

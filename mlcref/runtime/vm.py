@@ -7,7 +7,7 @@ through DLPack, and gives new runtime tensors. Arguments are checked before anyt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlcref.errors import CallError, MlcrefError, UnsupportedError
 from mlcref.ir import graph
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
+from mlcref.records import dataclass
 from mlcref.runtime import timing
 from mlcref.runtime.array import Device, NDArray, constant, cpu, tensor
 from mlcref.runtime.launch import KernelSequence

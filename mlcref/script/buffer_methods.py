@@ -4,7 +4,6 @@ machines that scripts name (``T.ptx_mma(...)``), which are read and printed and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ from mlcref import dtype as dt
 from mlcref import ir
 from mlcref.errors import TypeMismatch
 from mlcref.ir import Buffer, Expr, as_expr, binary
+from mlcref.records import dataclass
 from mlcref.script.forms import DataOf, Declaration, load_origin
 from mlcref.script.type_names import dtype_of, new_buffer
 

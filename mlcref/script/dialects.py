@@ -7,9 +7,9 @@ end of the statement list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 from mlcref.errors import MlcrefError
+from mlcref.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

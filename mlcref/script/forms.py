@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mlcref import dtype as dt
@@ -31,6 +31,7 @@ from mlcref.ir import (
     structural_equal,
 )  # fmt: skip
 from mlcref.ir.expr import match_types
+from mlcref.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mlcref.errors import TypeMismatch
 from mlcref.ir import Expr, GlobalVar, graph
+from mlcref.records import dataclass
 from mlcref.script.type_names import dtype_of
 
 Dimension = Callable[[str], Expr]

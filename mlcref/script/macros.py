@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mlcref.errors import TypeMismatch
 from mlcref.ir import CommReducer, Expr, Var, as_expr, children
+from mlcref.records import dataclass
 from mlcref.script.source import Source
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass as mutable_dataclass
+from dataclasses import field
 from typing import Any
 
 from mlcref import ir
@@ -12,6 +13,7 @@ from mlcref.errors import UnsupportedError
 from mlcref.ir import Attrs, Buffer, BufferRegion, Expr, IterVar, MatchBufferRegion, Node, Range, Stmt, Var
 from mlcref.ir.base import FIELDS
 from mlcref.ir.typed_number import plain_attribute
+from mlcref.records import dataclass
 from mlcref.script import forms
 from mlcref.script.macros import Closure, Macro
 from mlcref.script.parse_expr import Evaluator, symbolic
@@ -23,7 +25,7 @@ Wrapper = Callable[[Stmt], Stmt]
 """Puts the statements that follow under a statement that binds a name for them."""
 
 
-@dataclass
+@mutable_dataclass
 class BlockParts:
     """What the statements of a block say about it."""
 

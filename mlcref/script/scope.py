@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -58,5 +57,7 @@ class Scope:
 
 def did_you_mean(name: str, known: list[str]) -> str | None:
     """A hint with the nearest known names, if one is near."""
+    import difflib  # here, since most scripts have no unknown name
+
     near = difflib.get_close_matches(name, known, n=2)
     return f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else None
