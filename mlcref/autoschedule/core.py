@@ -9,6 +9,7 @@ from mlcref.autoschedule.channels import schedule_channels_first
 from mlcref.autoschedule.contraction import schedule_contraction
 from mlcref.autoschedule.elementwise import schedule_elementwise
 from mlcref.autoschedule.inlining import inline_elementwise
+from mlcref.autoschedule.layouts import schedule_with_constant
 from mlcref.autoschedule.machine import Machine
 from mlcref.autoschedule.pixels import schedule_pixels
 from mlcref.autoschedule.rows import schedule_rows
@@ -19,8 +20,8 @@ from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
-    schedule_rows, schedule_pixels, schedule_channels_first, schedule_contraction, schedule_window, schedule_transposed,
-    schedule_elementwise,
+    schedule_with_constant, schedule_rows, schedule_pixels, schedule_channels_first, schedule_contraction,
+    schedule_window, schedule_transposed, schedule_elementwise,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 

@@ -29,6 +29,7 @@ from mlcref.ir.graph import (
     const,
 )
 from mlcref.relax import transform
+from mlcref.relax.pipeline import get_pipeline
 from mlcref.relax.wellformed import wellformed_graph
 from mlcref.runtime.vm import VirtualMachine, VMExecutable
 
@@ -39,5 +40,5 @@ __all__ = [
     "BindingBlock", "Call", "Constant", "DataflowBlock", "DataflowVar", "Expr", "ExternFunc", "Function",
     "ObjectStructInfo", "Op", "SeqExpr", "ShapeExpr", "ShapeStructInfo", "StructInfo", "TensorStructInfo", "Tuple",
     "TupleGetItem", "TupleStructInfo", "VMExecutable", "Var", "VarBinding", "VirtualMachine", "call_dps_packed",
-    "call_tir", "const", "transform", "wellformed_graph",
+    "call_tir", "const", "get_pipeline", "transform", "wellformed_graph",
 ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""mlcref itself: the program as it is written, and as ``mlcref.autoschedule`` schedules it."""
+"""mlcref itself: the program as it is written, and as ``mlcref.autoschedule`` schedules it, graphs by the pipeline of
+that name."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from mlcref.benchmark.operators import Case
 from mlcref.benchmark.systems.record import Prepared, System, returned
 from mlcref.driver import compile as compile_module
 from mlcref.ir import IRModule, Target, as_module
+from mlcref.relax import get_pipeline
 from mlcref.relax.transform import BindParams
 from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.vm import VirtualMachine
@@ -50,8 +52,10 @@ def _unscheduled(case: Case, threads: int) -> Prepared:
 
 
 def _autoscheduled(case: Case, threads: int) -> Prepared:
-    target = target_for(threads)
-    return _prepared(case, autoschedule(program(case), target=target).mod, threads)
+    target, module = target_for(threads), program(case)
+    if len(module.prim_funcs()) == len(module):
+        return _prepared(case, autoschedule(module, target=target).mod, threads)
+    return _prepared(case, get_pipeline("autoschedule", target=target)(module), threads)
 
 
 UNSCHEDULED = System("mlcref-unscheduled", "mlcref", ("mlcref",), _unscheduled, why_no_compiler)

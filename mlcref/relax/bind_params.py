@@ -1,0 +1,102 @@
+"""Passes over modules with graph functions: a pass is called with a module and gives a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlcref.errors import MlcrefError
+from mlcref.ir import graph
+from mlcref.ir.expr import Expr, const
+from mlcref.ir.function import IRModule
+from mlcref.ir.shapes import Sizes, evaluate, match_arguments
+from mlcref.ir.visit import map_children, substitute, variables
+
+
+class BindParams:
+    """Turn parameters of the graph function ``func_name`` into constants of the program.
+
+    ``params`` maps parameter names to numpy arrays, runtime tensors, or ``Constant``. Symbolic dimensions that the
+    arrays determine become numbers. Raises ``MlcrefError`` (rule ``BindParams.name``) for a name that is no
+    parameter, ``CallError`` for an array that does not fit. Source: ``relax.transform.BindParams``.
+
+    >>> import numpy as np
+    >>> from mlcref.ir import Var
+    >>> n = Var("n", "int64")
+    >>> x, w = (graph.Var(name, graph.TensorStructInfo((n,), "float32")) for name in "xw")
+    >>> f = graph.Function((x, w), graph.SeqExpr((), graph.Tuple((x, w))), graph.TupleStructInfo((x.struct_info,) * 2))
+    >>> bound = BindParams("main", {"w": np.zeros(3, "float32")})(IRModule({"main": f}))
+    >>> [(param.name_hint, int(param.struct_info.shape[0])) for param in bound["main"].params]
+    [('x', 3)]
+    """
+
+    name = "BindParams"
+
+    def __init__(self, func_name: str, params: Mapping[str, Any]) -> None:
+        self.func_name = func_name
+        self.params = {name: _constant(value) for name, value in params.items()}
+
+    def __call__(self, module: IRModule) -> IRModule:
+        """A copy of ``module`` with the parameters bound; the module itself stays as it is."""
+        func = module[self.func_name]
+        if not isinstance(func, graph.Function):
+            raise MlcrefError(f"{self.func_name} is no graph function", rule="BindParams.function")
+        by_name = {param.name_hint: param for param in func.params}
+        for name in self.params:
+            if name not in by_name:
+                hint = f"parameters of {self.func_name}: {', '.join(by_name) or 'none'}"
+                raise MlcrefError(f"{self.func_name} has no parameter {name!r}", rule="BindParams.name", hint=hint)
+        result = module.clone()
+        result.update_func(self.func_name, bind(func, {by_name[name]: value for name, value in self.params.items()}))
+        return result
+
+
+def bind(func: graph.Function, values: Mapping[graph.Var, graph.Constant]) -> graph.Function:
+    """``func`` with some of its parameters fixed, and with the dimensions that they determine as numbers.
+
+    Raises ``CallError`` for a value whose shape or data type does not fit.
+    """
+    bound = list(values)
+    sizes = match_arguments(func.name, bound, [values[param].data for param in bound])
+    return _Binding(dict(values), sizes).function(func)
+
+
+def _constant(value: Any) -> graph.Constant:
+    if isinstance(value, graph.Constant):
+        return value
+    return graph.Constant(value.numpy() if hasattr(value, "numpy") else value)
+
+
+class _Binding:
+    def __init__(self, values: dict[graph.Var, graph.Constant], sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.dims: dict[Any, Expr] = {var: const(size, "int64") for var, size in sizes.items()}
+        self.variables: dict[graph.Var, graph.GraphExpr] = dict(values)
+
+    def function(self, func: graph.Function) -> graph.Function:
+        params = tuple([self.introduced(param) for param in func.params if param not in self.variables])
+        blocks = tuple([map_children(self.binding, block) for block in func.body.blocks])
+        body = graph.SeqExpr(blocks, self.node(func.body.body))
+        return graph.Function(params, body, self.node(func.ret_struct_info), func.attrs)
+
+    def introduced(self, var: graph.Var) -> graph.Var:
+        """``var``, or the variable of the new struct info that stands for it from here on."""
+        info = self.node(var.struct_info)
+        new = var if info is var.struct_info else type(var)(var.name_hint, info)
+        self.variables[var] = new
+        return new
+
+    def binding(self, binding: graph.VarBinding) -> graph.VarBinding:
+        value = self.node(binding.value)
+        return graph.VarBinding(self.introduced(binding.var), value)
+
+    def node(self, node: Any) -> Any:
+        if isinstance(node, graph.Var):
+            return self.variables.get(node, node)
+        if isinstance(node, Expr):
+            return self.extent(node)
+        return map_children(self.node, node)
+
+    def extent(self, expr: Expr) -> Expr:
+        new = substitute(expr, self.dims)
+        return new if new is expr or variables(new) else const(evaluate(new, {}), "int64")

@@ -1,0 +1,92 @@
+"""Passes in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlcref.autoschedule import Machine, autoschedule
+from mlcref.errors import MlcrefError
+from mlcref.ir.function import IRModule
+from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
+from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.rewriter import graph_functions
+from mlcref.relax.wellformed import wellformed_graph
+
+ModulePass = Callable[[IRModule], IRModule]
+
+
+class Sequential:
+    """``passes`` one after the other, as one pass. The module that each leaves is checked to be well formed.
+
+    Source: ``tvm.transform.Sequential``.
+
+    >>> list(Sequential([FoldConstant(), DeadCodeElimination()])(IRModule({})).functions)
+    []
+    """
+
+    def __init__(self, passes: Sequence[ModulePass], name: str = "sequential") -> None:
+        self.passes = tuple(passes)
+        self.name = name
+
+    def __call__(self, module: IRModule) -> IRModule:
+        """The module after all passes."""
+        for step in self.passes:
+            module = step(module)
+            wellformed_graph(module)
+        return module
+
+
+class ScheduleTensorPrograms:
+    """Schedule the tensor programs of a module with ``mlcref.autoschedule``; its arguments are those of that function.
+    """
+
+    name = "ScheduleTensorPrograms"
+
+    def __init__(self, target: Any = None, *, check: str = "off", machine: Machine | None = None) -> None:
+        self.target, self.check, self.machine = target, check, machine
+
+    def __call__(self, module: IRModule) -> IRModule:
+        """A copy of ``module`` with the programs scheduled."""
+        return autoschedule(module, self.target, check=self.check, machine=self.machine).mod
+
+
+class RemoveUncalledFunctions:
+    """``DeadCodeElimination`` with all graph functions for entries."""
+
+    name = "RemoveUncalledFunctions"
+
+    def __call__(self, module: IRModule) -> IRModule:
+        """A copy of ``module`` without tensor programs that no graph function calls; a module without any stays."""
+        entries = list(graph_functions(module))
+        return DeadCodeElimination(entries)(module) if entries else module
+
+
+def autoschedule_pipeline(
+    target: Any = None, *, check: str = "off", machine: Machine | None = None
+) -> Sequential:
+    """From a graph with bound weights to scheduled programs: what constants determine is computed, weights get the
+    layout that their schedules want, and programs that nothing calls are gone."""
+    return Sequential([
+        FoldConstant(), RemoveUncalledFunctions(), AttachAttrLayoutFreeBuffers(),
+        ScheduleTensorPrograms(target, check=check, machine=machine), SplitLayoutRewritePreproc(), FoldConstant(),
+        RemoveUncalledFunctions(),
+    ], "autoschedule")  # fmt: skip
+
+
+PIPELINES: dict[str, Callable[..., Sequential]] = {"autoschedule": autoschedule_pipeline}
+
+
+def get_pipeline(name: str = "autoschedule", **options: Any) -> Sequential:
+    """The pipeline called ``name``: "autoschedule" schedules for ``target`` (see ``mlcref.autoschedule``).
+
+    Raises ``MlcrefError`` (rule ``relax.pipeline``) for another name. Source: ``relax.get_pipeline``.
+
+    >>> get_pipeline("autoschedule", target="cython --num-cores=1").name
+    'autoschedule'
+    """
+    if name not in PIPELINES:
+        raise MlcrefError(
+            f"there is no pipeline {name!r}", rule="relax.pipeline", hint=f"pipelines: {', '.join(PIPELINES)}"
+        )
+    return PIPELINES[name](**options)
