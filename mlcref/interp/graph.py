@@ -103,6 +103,8 @@ class _Run:
             return self.evaluate(value.tuple_value, at)[value.index]
         if isinstance(value, graph.Call) and value.op in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             return self.call(value, at)
+        if isinstance(value, graph.Call) and isinstance(value.op, GlobalVar):
+            return self.call_graph(value, value.op, at)
         op = value.op if isinstance(value, graph.Call) else value
         what = op.name if isinstance(op, graph.Op) else type(op).__name__
         raise UnsupportedError(f"{self.func.name}: {what} has no meaning here", root=self.func, marks=[(at, what)])
@@ -124,6 +126,15 @@ class _Run:
                 hint = "calls of a graph are pure: write to the destination"
                 self.fail("R3", f"{name} changes its input {i}", at, hint)
         return tuple(results) if isinstance(call.sinfo_args[0], graph.TupleStructInfo) else results[0]
+
+    def call_graph(self, call: graph.Call, name: GlobalVar, at: Node) -> Any:
+        """What another graph function of the module returns."""
+        callee = self.module.functions.get(name.name_hint)
+        if not isinstance(callee, graph.Function):
+            self.fail("R4", f"{name.name_hint!r} is no graph function of the module", at)
+        arguments = [self.evaluate(arg, at) for arg in call.args]
+        sizes = match_arguments(callee.name, callee.params, arguments)
+        return _Run(self.module, callee, sizes, self.as_tensor).result(arguments)
 
     def tensor(self, value: Any) -> Any:
         return self.as_tensor(value) if isinstance(value, np.ndarray) else value

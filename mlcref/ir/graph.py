@@ -278,7 +278,8 @@ class Call(GraphExpr):
     """``op`` applied to ``args``; ``sinfo_args`` says what is known about the result.
 
     For ``relax.call_tir`` and ``relax.call_dps_packed`` the arguments are the callee, the tuple of inputs and, where
-    the callee takes scalars behind its buffers, the shape of their values.
+    the callee takes scalars behind its buffers, the shape of their values. Where ``op`` is the name of a graph function
+    of the module they are what that function takes.
     """
 
     op: GraphExpr | GlobalVar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from mlcref.errors import UnsupportedError
 from mlcref.ir import graph
 from mlcref.ir.base import Node
+from mlcref.ir.expr import Expr, Var
 from mlcref.ir.function import GlobalVar, IRModule
-from mlcref.relax.wellformed import resolve, wellformed_graph
+from mlcref.ir.visit import substitute
+from mlcref.relax.wellformed import dimensions_of_call, resolve, wellformed_graph
 from mlcref.runtime.vm_program import (
     Allocate,
     GetField,
@@ -47,6 +50,7 @@ class _Lowering:
         self.code: list[Instruction] = []
         self.registers: dict[graph.Var, int] = {param: i for i, param in enumerate(func.params)}
         self.count = len(func.params)
+        self.dims: dict[Var, Expr] = {}
 
     def program(self) -> Program:
         for binding in self.func.bindings():
@@ -67,7 +71,7 @@ class _Lowering:
         if isinstance(value, graph.Constant):
             return self.emit(LoadConstant(self.register(), self.constant(value)))
         if isinstance(value, graph.ShapeExpr):
-            return self.emit(MakeShape(self.register(), value.values))
+            return self.emit(MakeShape(self.register(), self.extents(value.values)))
         if isinstance(value, graph.Tuple):
             fields = tuple([self.value(field) for field in value.fields])
             return self.emit(MakeTuple(self.register(), fields))
@@ -86,7 +90,24 @@ class _Lowering:
         index, _ = self.pool.setdefault(id(value.data), (len(self.pool), value.data))
         return index
 
+    def inlined(self, callee: graph.Function, call: graph.Call) -> int:
+        """The instructions of another graph function."""
+        outer, own = self.dims, dimensions_of_call(callee, call)
+        self.registers.update({param: self.value(arg) for param, arg in zip(callee.params, call.args, strict=True)})
+        self.dims = {var: substitute(size, outer) for var, size in own.items()}
+        for binding in callee.bindings():
+            self.registers[binding.var] = self.value(binding.value)
+        result = self.value(callee.body.body)
+        self.dims = outer
+        return result
+
+    def extents(self, values: Iterable[Expr]) -> tuple[Expr, ...]:
+        """Extents in the dimensions of the function that is called from outside."""
+        return tuple([substitute(value, self.dims) for value in values])
+
     def call(self, call: graph.Call) -> int:
+        if isinstance(call.op, GlobalVar):
+            return self.inlined(self.module[call.op], call)
         if call.op not in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             op = call.op.name if isinstance(call.op, graph.Op) else type(call.op).__name__
             raise UnsupportedError(
@@ -100,7 +121,8 @@ class _Lowering:
         fields = inputs.fields if isinstance(inputs, graph.Tuple) else (inputs,)
         sources = [self.value(field) for field in fields]
         results = [self.allocate(info) for info in graph.destinations(call.sinfo_args[0])]
-        scalars = tuple([size for shape in call.args[2:] if isinstance(shape, graph.ShapeExpr) for size in shape])
+        sizes = [size for shape in call.args[2:] if isinstance(shape, graph.ShapeExpr) for size in shape]
+        scalars = self.extents(sizes)
         name, packed = self.callee(call.args[0])
         self.code.append(Invoke(name, packed, (*sources, *results), scalars))
         if isinstance(call.sinfo_args[0], graph.TupleStructInfo):
@@ -110,7 +132,7 @@ class _Lowering:
     def allocate(self, info: graph.StructInfo) -> int:
         if not isinstance(info, graph.TensorStructInfo) or info.shape is None:
             raise UnsupportedError(f"{self.name}: a result of unknown shape", rule="graph.lower", root=self.func)
-        return self.emit(Allocate(self.register(), info.shape.values, info.dtype))
+        return self.emit(Allocate(self.register(), self.extents(info.shape.values), info.dtype))
 
     def callee(self, callee: Node) -> tuple[str, bool]:
         """The key of the tensor program in the module, or the name of a registered function and True."""

@@ -10,6 +10,9 @@ from mlcref.errors import MlcrefError
 from mlcref.ir.function import IRModule
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.fuse_ops import FuseOps
+from mlcref.relax.fuse_tir import FuseTIR
+from mlcref.relax.op_pattern import AnnotateTIROpPattern
 from mlcref.relax.rewriter import graph_functions
 from mlcref.relax.wellformed import wellformed_graph
 
@@ -62,23 +65,28 @@ class RemoveUncalledFunctions:
         return DeadCodeElimination(entries)(module) if entries else module
 
 
+def zero_pipeline() -> Sequential:
+    """What a graph should have whatever becomes of it: constants computed, calls fused. Source: TVM's "zero"."""
+    return Sequential([FoldConstant(), AnnotateTIROpPattern(), FuseOps(), FuseTIR(), RemoveUncalledFunctions()], "zero")
+
+
 def autoschedule_pipeline(
     target: Any = None, *, check: str = "off", machine: Machine | None = None
 ) -> Sequential:
-    """From a graph with bound weights to scheduled programs: what constants determine is computed, weights get the
-    layout that their schedules want, and programs that nothing calls are gone."""
+    """From a graph with bound weights to scheduled programs: what "zero" does, then weights get the layout that their
+    schedules want, ahead of time."""
     return Sequential([
-        FoldConstant(), RemoveUncalledFunctions(), AttachAttrLayoutFreeBuffers(),
-        ScheduleTensorPrograms(target, check=check, machine=machine), SplitLayoutRewritePreproc(), FoldConstant(),
-        RemoveUncalledFunctions(),
+        zero_pipeline(), AttachAttrLayoutFreeBuffers(), ScheduleTensorPrograms(target, check=check, machine=machine),
+        SplitLayoutRewritePreproc(), FoldConstant(), RemoveUncalledFunctions(),
     ], "autoschedule")  # fmt: skip
 
 
-PIPELINES: dict[str, Callable[..., Sequential]] = {"autoschedule": autoschedule_pipeline}
+PIPELINES: dict[str, Callable[..., Sequential]] = {"zero": zero_pipeline, "autoschedule": autoschedule_pipeline}
 
 
-def get_pipeline(name: str = "autoschedule", **options: Any) -> Sequential:
-    """The pipeline called ``name``: "autoschedule" schedules for ``target`` (see ``mlcref.autoschedule``).
+def get_pipeline(name: str = "zero", **options: Any) -> Sequential:
+    """The pipeline called ``name``: "zero" fuses, "autoschedule" also schedules for ``target`` (its options are those
+    of ``mlcref.autoschedule``).
 
     Raises ``MlcrefError`` (rule ``relax.pipeline``) for another name. Source: ``relax.get_pipeline``.
 

@@ -3,9 +3,12 @@
 from mlcref.relax.bind_params import BindParams, bind
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.fuse_ops import FuseOps
+from mlcref.relax.fuse_tir import FuseTIR
+from mlcref.relax.op_pattern import AnnotateTIROpPattern
 from mlcref.relax.pipeline import Sequential
 
 __all__ = [
-    "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant", "Sequential",
-    "SplitLayoutRewritePreproc", "bind",
+    "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
+    "FuseOps", "FuseTIR", "Sequential", "SplitLayoutRewritePreproc", "bind",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from mlcref import dtype as dt
@@ -13,7 +13,7 @@ from mlcref.ir.buffer import Buffer
 from mlcref.ir.equal import structural_equal
 from mlcref.ir.expr import Const, Expr, Var
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
-from mlcref.ir.visit import variables, walk
+from mlcref.ir.visit import map_children, substitute, variables, walk
 
 
 def wellformed_graph(program: IRModule | BaseFunc) -> None:
@@ -24,6 +24,7 @@ def wellformed_graph(program: IRModule | BaseFunc) -> None:
     * G3 every call is bound to a variable, its operands are variables, constants, shapes and tuples of those; no block
       is empty, and plain blocks do not follow each other;
     * G4 a called tensor program exists, and its parameters fit the inputs, then the results, then the scalars;
+      a called graph function exists, takes such arguments, returns what the call says, and does not call its caller;
     * G5 what a variable says about its value, and the function about its result, is what the value is.
 
     >>> from mlcref.ir.graph import Function, SeqExpr, TensorStructInfo, Var
@@ -118,6 +119,8 @@ class _Checker:
             self.operand(arg, at)
         for info in call.sinfo_args:
             self.dimensions(info, at)
+        if isinstance(call.op, GlobalVar):
+            self.graph_call(call.op, call, at)
         if call.op not in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             return
         callee = resolve(self.module, call.args[0])
@@ -127,6 +130,23 @@ class _Checker:
             name = call.args[0].name_hint
             known = ", ".join(self.module.prim_funcs()) or "none"
             self.fail("G4", f"the module has no tensor program {name!r}", at, f"its tensor programs: {known}")
+
+    def graph_call(self, name: GlobalVar, call: graph.Call, at: graph.VarBinding) -> None:
+        callee = self.module.functions.get(name.name_hint)
+        if not isinstance(callee, graph.Function):
+            self.fail("G4", f"the module has no graph function {name.name_hint!r}", at)
+        if _reaches(self.module, callee, self.func):
+            self.fail("G4", f"{name.name_hint} calls {self.func.name}, which calls it", at)
+        if len(call.args) != len(callee.params):
+            count = len(callee.params)
+            self.fail("G4", f"{name.name_hint} takes {count} arguments, got {len(call.args)}", at)
+        returned = returned_by(callee, call)
+        for param, arg in zip(callee.params, call.args, strict=True):
+            wanted = in_terms_of_caller(param.struct_info, callee, call)
+            if isinstance(arg, GlobalVar) or not structural_equal(wanted, arg.struct_info):
+                self.fail("G4", f"{name.name_hint} does not take this as {param.name_hint}", at)
+        if not structural_equal(returned, call.struct_info):
+            self.fail("G5", f"{name.name_hint} does not return what the call says", at)
 
     def signature(self, callee: PrimFunc, call: graph.Call, at: graph.VarBinding) -> None:
         given = list(_passed(call))
@@ -155,6 +175,50 @@ class _Checker:
             if isinstance(known, Const) and isinstance(got, Const) and known.value != got.value:
                 what = f"{name} takes {param.name}.shape[{axis}] = {known.value}, got {got.value}"
                 self.fail("G4", what, at)
+
+
+def in_terms_of_caller(info: graph.StructInfo, callee: graph.Function, call: graph.Call) -> graph.StructInfo:
+    """``info``, found in ``callee``, with the extents that the arguments of ``call`` give its dimensions."""
+    return map_extents(info, dimensions_of_call(callee, call))
+
+
+def dimensions_of_call(callee: graph.Function, call: graph.Call) -> dict[Var, Expr]:
+    """What the symbolic dimensions of ``callee`` are for its caller."""
+    found: dict[Var, Expr] = {}
+    for param, arg in zip(callee.params, call.args, strict=True):
+        if isinstance(arg, GlobalVar):
+            continue
+        given = list(graph.extents_of(arg.struct_info))
+        for extent, size in zip(graph.extents_of(param.struct_info), given, strict=False):
+            if isinstance(extent, Var):
+                found.setdefault(extent, size)
+    return found
+
+
+def map_extents(info: graph.StructInfo, dims: Mapping[Var, Expr]) -> graph.StructInfo:
+    """``info`` with dimensions replaced."""
+
+    def replaced(node: Any) -> Any:
+        return substitute(node, dims) if isinstance(node, Expr) else map_children(replaced, node)
+
+    new: graph.StructInfo = replaced(info)
+    return new
+
+
+def returned_by(callee: graph.Function, call: graph.Call) -> graph.StructInfo:
+    """What ``call`` of ``callee`` returns, in the dimensions of the caller."""
+    return in_terms_of_caller(callee.ret_struct_info, callee, call)
+
+
+def _reaches(module: IRModule, start: graph.Function, goal: graph.Function) -> bool:
+    """Does ``start`` call ``goal``, or is it that?"""
+    seen: list[BaseFunc] = [start]
+    for func in seen:
+        names = [node.op.name_hint for node in walk(func)
+                 if isinstance(node, graph.Call) and isinstance(node.op, GlobalVar)]  # fmt: skip
+        called = [module.functions[name] for name in names if name in module.functions]
+        seen += [other for other in called if other not in seen]
+    return goal in seen
 
 
 def _dimensions(node: Node) -> set[Var]:

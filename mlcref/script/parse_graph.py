@@ -41,7 +41,17 @@ class _GraphEvaluator(Evaluator):
             base = self.value(node.value)
             if isinstance(base, graph.GraphExpr):
                 return self.field(base, node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+            function = self.value(node.func)
+            if isinstance(function, GlobalVar):
+                return self.call_of(function, node)
         return super().value(node)
+
+    def call_of(self, function: GlobalVar, node: ast.Call) -> graph.Call:
+        """A call of a graph function, which says what it is when it is bound."""
+        if node.keywords:
+            raise self.source.error(node, "a graph function takes plain arguments only", rule="script.arguments")
+        return graph.Call(function, tuple([self.build(arg, value, self.value(arg)) for arg in node.args]))
 
     def check_name(self, node: ast.Name) -> None:
         if node.id in self.hidden:
@@ -218,6 +228,8 @@ class _GraphParser:
             return
         made = self.evaluate.build(right, value, given)
         said = None if annotation is None else self.annotated(node, annotation)
+        if said is not None and isinstance(made, graph.Call) and not made.sinfo_args:
+            made = graph.Call(made.op, made.args, made.attrs, (said,))
         if said is not None and not structural_equal(said, made.struct_info):
             raise self.source.error(target, f"{target.id} is {made.struct_info!r}, not {said!r}", rule="script.type")
         self.scope.define(target.id, self.bind(target.id, self.normal(made), self.is_exported(target.id, node)))
@@ -253,6 +265,9 @@ class _GraphParser:
     def normal(self, item: graph.GraphExpr) -> graph.GraphExpr:
         """``item`` with operands in normal form."""
         if isinstance(item, graph.Call):
+            if not item.sinfo_args:
+                hint = 'annotate the name that it gets: x: R.Tensor((1, 10), "float32") = cls.f(y)'
+                raise self.source.error(self.node, "a call of a graph function does not say what it is", hint)
             args = tuple([arg if isinstance(arg, GlobalVar) else self.operand(self.node, arg) for arg in item.args])
             return graph.Call(item.op, args, item.attrs, item.sinfo_args)
         if isinstance(item, graph.TupleGetItem):

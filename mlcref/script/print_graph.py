@@ -69,8 +69,10 @@ def _block(page: Page, block: graph.BindingBlock) -> None:
 
 
 def _binding(page: Page, binding: graph.VarBinding) -> str:
-    value = expr_text(page, binding.value)
-    return f"{page.define(binding.var, binding.var.name_hint)} = {value}"
+    value, said = expr_text(page, binding.value), ""
+    if isinstance(binding.value, graph.Call) and isinstance(binding.value.op, GlobalVar):
+        said = f": {_describe(page, binding.var.struct_info)}"
+    return f"{page.define(binding.var, binding.var.name_hint)}{said} = {value}"
 
 
 def _lines(page: Page, write: Callable[[Page], None]) -> str:
@@ -143,6 +145,8 @@ def _op(page: Page, node: graph.Op) -> str:
 
 
 def _call(page: Page, node: graph.Call) -> str:
+    if isinstance(node.op, GlobalVar):
+        return f"{_callee(page, node.op)}({', '.join(expr_text(page, arg) for arg in node.args)})"
     callee, *args = node.args if node.op in (graph.CALL_TIR, graph.CALL_DPS_PACKED) else (None, *node.args)
     texts = [expr_text(page, arg) for arg in args]
     if callee is not None:

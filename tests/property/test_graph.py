@@ -240,3 +240,17 @@ def test_bound_parameters_mean_the_same(case, data):
     expected = leaves(interpret_graph(module, *arrays))
     assert leaves(interpret_graph(bound, *rest)) == expected
     assert leaves(run_machine(bound, rest)) == expected
+
+
+@given(graphs())
+def test_fused_graphs_mean_the_same(case):
+    module, arrays = case
+    expected = leaves(interpret_graph(module, *arrays))
+    grouped = relax.transform.Sequential([relax.transform.AnnotateTIROpPattern(), relax.transform.FuseOps()])(module)
+    assert leaves(interpret_graph(grouped, *arrays)) == expected
+    assert leaves(run_machine(grouped, arrays)) == expected
+    again = from_source(grouped.script(show_meta=True))
+    assert_structural_equal(again["main"], grouped["main"])
+    fused = relax.transform.Sequential([relax.transform.FuseTIR()])(grouped)
+    assert not any("Primitive" in func.attrs for func in fused.functions.values())
+    assert leaves(interpret_graph(fused, *arrays)) == expected

@@ -160,6 +160,9 @@ PASSES = {
     "FoldConstant": [transform.FoldConstant()],
     "DeadCodeElimination": [transform.DeadCodeElimination()],
     "AttachAttrLayoutFreeBuffers": [transform.AttachAttrLayoutFreeBuffers()],
+    "AnnotateTIROpPattern": [transform.AnnotateTIROpPattern()],
+    "FuseOps": [transform.AnnotateTIROpPattern(), transform.FuseOps()],
+    "FuseTIR": [transform.AnnotateTIROpPattern(), transform.FuseOps(), transform.FuseTIR()],
     "SplitLayoutRewritePreproc": [transform.AttachAttrLayoutFreeBuffers(), transform.SplitLayoutRewritePreproc()],
 }
 
@@ -180,7 +183,7 @@ def test_a_pass_keeps_what_a_graph_means(name: str, case: Any) -> None:
 def test_the_layouts_of_constants_keep_what_a_graph_means(case: Any, machine: Machine) -> None:
     module, arrays = case
     expected = results(module, arrays)
-    prepared = transform.AttachAttrLayoutFreeBuffers()(module)
+    prepared = transform.AttachAttrLayoutFreeBuffers()(relax.get_pipeline("zero")(module))
     scheduled = ScheduleTensorPrograms("cython", machine=machine)(prepared)
     assert results(scheduled, arrays) == expected
     split = transform.Sequential([transform.SplitLayoutRewritePreproc()])(scheduled)

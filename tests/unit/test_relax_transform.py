@@ -211,4 +211,4 @@ def test_the_pipeline_schedules_and_prepares():
     assert interpret_graph(made, X).tolist() == (X @ (W * 2).T).tolist()
     with pytest.raises(MlcrefError, match="no pipeline 'zero point'"):
         relax.get_pipeline("zero point")
-    assert list(relax.get_pipeline()(IRModule({"dense": from_source(MODULE)["dense"]})).functions) == ["dense"]
+    assert list(relax.get_pipeline("zero")(IRModule({"dense": from_source(MODULE)["dense"]})).functions) == ["dense"]
