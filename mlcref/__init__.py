@@ -22,15 +22,18 @@ from mlcref.on_use import names_on_use
 if TYPE_CHECKING:
     from mlcref import arith, interp, nd, relax, runtime, schedule, target, te, tir, verify
     from mlcref.autoschedule import autoschedule
-    from mlcref.driver.compile import build, compile
+    from mlcref.driver.compile import compile
+    from mlcref.driver.tensor_expressions import build
     from mlcref.interp.run import interpret
     from mlcref.interp.graph import interpret_graph
+    from mlcref.lower import lower_module as lower
     from mlcref.runtime.array import cpu, device
 else:
     __getattr__, __dir__ = names_on_use(
         __name__,
         {
-            "mlcref.driver.compile": "build compile",
+            "mlcref.driver.compile": "compile",
+            "mlcref.driver.tensor_expressions": "build",
             "mlcref.interp.run": "interpret",
             "mlcref.interp.graph": "interpret_graph",
             "mlcref.runtime.array": "cpu device",
@@ -49,7 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
-    "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "nd",
-    "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script", "target",
-    "te", "tir", "verify",
+    "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "lower",
+    "nd", "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script",
+    "target", "te", "tir", "verify",
 ]  # fmt: skip

@@ -50,10 +50,6 @@ def compile(mod: IRModule | BaseFunc, target: Any = None) -> Any:
     return compile_tensor_programs(tensor_programs, chosen)
 
 
-build = compile
-"""TVM's older name."""
-
-
 def compile_tensor_programs(funcs: dict[str, PrimFunc], target: Target) -> Module:
     """One module of all ``funcs``, by the backend of ``target`` or, where it cannot work, by the oracle."""
     if not funcs:
@@ -72,4 +68,4 @@ def _target(target: Any) -> Target:
     return target if isinstance(target, Target) else Target(target)
 
 
-__all__ = ["SlowEngineWarning", "build", "compile", "compile_tensor_programs", "cython_backend"]
+__all__ = ["SlowEngineWarning", "compile", "compile_tensor_programs", "cython_backend"]

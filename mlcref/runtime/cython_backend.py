@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlcref import codegen, lower, runtime
+import mlcref.lower as passes  # mlcref.lower is also a function
+from mlcref import codegen, runtime
 from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.ir import PrimFunc, Target
 from mlcref.runtime.backend import Backend, register_backend
@@ -22,7 +23,7 @@ TOGETHER = 16
 
 def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
     """The Cython text of ``funcs``; raises ``UnsupportedError`` for what it cannot say. Needs no compiler."""
-    return codegen.emit({name: lower.lower(func, target) for name, func in funcs.items()}, target, origins=funcs)
+    return codegen.emit({name: passes.lower(func, target) for name, func in funcs.items()}, target, origins=funcs)
 
 
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:

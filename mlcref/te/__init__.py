@@ -19,7 +19,10 @@ Names and behaviour are those of ``tvm.te``. What is refused, by rule:
 * te.T7 the shapes of tensors in arithmetic broadcast.
 """
 
+from typing import TYPE_CHECKING
+
 from mlcref.ir import Select, const
+from mlcref.on_use import names_on_use
 from mlcref.te.axis import Axis, TensorExpressionError, reduce_axis, var
 from mlcref.te.compute import compute, placeholder
 from mlcref.te.functions import (
@@ -72,14 +75,23 @@ from mlcref.te.reduction import CommReducer, Reduce, comm_reducer, max, max_valu
 from mlcref.te.tensor import ComputeOp, Operation, PlaceholderOp, Tensor, TensorSlice
 from mlcref.te import elementwise  # enters the operators on whole tensors
 
+if TYPE_CHECKING:
+    from mlcref.te import schedule
+    from mlcref.te.schedule import Schedule, Stage, create_schedule, thread_axis
+else:
+    __getattr__, __dir__ = names_on_use(
+        __name__, {"mlcref.te.schedule": "Schedule Stage create_schedule thread_axis"}, ["schedule"]
+    )
+
 indexdiv, indexmod = floordiv, floormod
 
 __all__ = [
-    "Axis", "CommReducer", "ComputeOp", "Operation", "PlaceholderOp", "Reduce", "Select", "Tensor",
-    "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin", "asinh", "atan", "atanh",
-    "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func", "div", "erf", "exp", "exp10",
-    "exp2", "floor", "floordiv", "floormod", "fmod", "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf",
-    "isnan", "log", "log10", "log1p", "log2", "max", "max_value", "min", "min_value", "nearbyint", "placeholder",
-    "popcount", "power", "prod", "reduce_axis", "round", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan",
-    "tanh", "trunc", "truncdiv", "truncmod", "var",
+    "Axis", "CommReducer", "ComputeOp", "Operation", "PlaceholderOp", "Reduce", "Schedule", "Select", "Stage",
+    "Tensor", "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin", "asinh", "atan",
+    "atanh", "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func", "create_schedule",
+    "div", "erf", "exp", "exp10", "exp2", "floor", "floordiv", "floormod", "fmod", "if_then_else", "indexdiv",
+    "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max", "max_value", "min",
+    "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis", "round", "rsqrt",
+    "schedule", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "thread_axis", "trunc", "truncdiv",
+    "truncmod", "var",
 ]  # fmt: skip

@@ -80,7 +80,7 @@ def computation(args: Sequence[Tensor | Var], origin: Origin) -> Computation:
     if not ops:
         raise TensorExpressionError("no computed tensor is among the arguments", rule="te.T6")
     inner = [tensor for op in ops for tensor in op.outputs() if tensor not in tensors]
-    buffers = {tensor.buffer: Buffer(tensor.buffer.name, tensor.shape, tensor.dtype) for tensor in tensors + inner}
+    buffers = {tensor.buffer: _own(tensor.buffer) for tensor in tensors + inner}
     _check_placeholders(ops, buffers)
     own_params = tuple(buffers[arg.buffer] if isinstance(arg, Tensor) else arg for arg in params)
     names = _block_names(ops)
@@ -90,6 +90,10 @@ def computation(args: Sequence[Tensor | Var], origin: Origin) -> Computation:
     _check_variables(func, ops)
     wellformed(func)
     return Computation(func, names)
+
+
+def _own(buffer: Buffer) -> Buffer:
+    return Buffer(buffer.name, buffer.shape, buffer.type, buffer.scope)
 
 
 def _block_names(ops: Iterable[Operation]) -> dict[Operation, tuple[str, ...]]:
