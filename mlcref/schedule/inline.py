@@ -50,6 +50,7 @@ from mlcref.schedule.dataflow import (
 )
 from mlcref.schedule.dependence import reads_first, reduce_loops
 from mlcref.schedule.draws import draw_inline
+from mlcref.schedule.exact_places import check_exact_places
 from mlcref.schedule.find import (
     block_of, body_blocks, child_blocks, constant_extent, domain_at, loops_above, scope_of, writers,
 )  # fmt: skip
@@ -202,7 +203,7 @@ def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     if not always_defined(realize):
         _runs_all(func, f"{name}.P4", realize)
     input_writers(func, f"{name}.P5", realize, scope, later=True)
-    consumers = _inline_consumers(func, realize, scope, buffer)
+    consumers = _inline_consumers(func, realize, scope, buffer, store.value)
     _check_same_contents(func, realize, scope, consumers)
     blocks = {c.block.token: _inlined(c.block, store, places, realize) for c in consumers}
     facts = InlineFacts(realize, scope.block.token, output.buffer, blocks)
@@ -212,8 +213,12 @@ def plan_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
     return facts
 
 
-def _inline_consumers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer) -> list[BlockRealize]:
-    """The readers of the buffer: later blocks in the body of the scope that load single elements of it (P6)."""
+def _inline_consumers(
+    func: PrimFunc, realize: BlockRealize, scope: BlockRealize, buffer: Buffer, value: Expr
+) -> list[BlockRealize]:
+    """The readers of the buffer: later blocks in the body of the scope that load single elements of it, as values where
+    the arithmetic may wrap (P6).
+    """
     rule, name = "compute_inline.P6", realize.block.name
     order, inside = index(func).order, body_blocks(scope)
     consumers = [b for b, _ in uses_of(child_blocks(scope), buffer)]
@@ -227,6 +232,7 @@ def _inline_consumers(func: PrimFunc, realize: BlockRealize, scope: BlockRealize
         for node in walk(consumer.block):
             if isinstance(node, BufferLoad) and node.buffer is buffer and any("x" in i.dtype for i in node.indices):
                 raise refusal(func, rule, f"block {consumer.block.name} reads {buffer.name} in vectors", marks)
+        check_exact_places(func, rule, buffer, value, consumer, marks)
         named = [m.source.buffer for inner in _blocks_of(consumer) for m in inner.match_buffers]
         if buffer in named or any(
             b.data is not None and b.data is buffer.data for b in buffers_used(consumer.block) if b is not buffer
@@ -324,6 +330,7 @@ def plan_reverse_compute_inline(func: PrimFunc, block: Token) -> InlineFacts:
         what = f"block {producer.block.name} does not write {made.buffer.name} at its iterators, each once and in full"
         raise refusal(func, f"{name}.P4", what, marks)
     _runs_all(func, f"{name}.P4", producer)
+    check_exact_places(func, f"{name}.P3", made.buffer, made.value, realize, marks)
     merged = _merged(producer, made, realize, store, load, places)
     facts = InlineFacts(realize, scope.block.token, made.buffer, {producer.block.token: merged})
     new = build_inline(func, facts)[0]
@@ -461,7 +468,7 @@ COMPUTE_INLINE = register(
             "P3": "the output is allocated in the scope",
             "P4": "its indices are the block's iterators, each once, and any instance could run",
             "P5": "what the block reads has the same contents where its consumers run",
-            "P6": "the consumers are later blocks in the body of the scope that load single elements",
+            "P6": "the consumers are later blocks in the scope's body, and load single elements, as values if these wrap",
             "P7": "no concurrent loop gets conflicting iterations, no thread another's private memory",
         },
         plan_compute_inline,

@@ -21,11 +21,12 @@ Names and behaviour are those of ``tvm.te``. What is refused, by rule:
 
 from typing import TYPE_CHECKING
 
-from mlcref.ir import Select, const
+from mlcref.ir import const
 from mlcref.on_use import names_on_use
 from mlcref.te.axis import Axis, TensorExpressionError, reduce_axis, var
 from mlcref.te.compute import compute, placeholder
 from mlcref.te.functions import (
+    Select,
     abs,
     acos,
     acosh,

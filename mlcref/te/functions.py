@@ -8,7 +8,8 @@ from collections.abc import Callable
 from mlcref import dtype as dt
 from mlcref.errors import TypeMismatch
 from mlcref.ir import INTRINSICS, And, Div, Expr, ExprLike, FloorDiv, FloorMod, Mod, Or, as_expr, call
-from mlcref.ir.expr import Binary, binary, divide
+from mlcref.ir import Select as SelectNode
+from mlcref.ir.expr import Binary, binary, divide, match_types
 
 
 def _unary(name: str) -> Callable[[ExprLike], Expr]:
@@ -87,6 +88,19 @@ def if_then_else(condition: ExprLike, true_value: ExprLike, false_value: ExprLik
     >>> P = te.compute((10,), lambda i: te.if_then_else(te.all(i >= 1, i < 9), A[i - 1], 0.0), name="P")
     """
     return call("if_then_else", _condition(condition, "if_then_else"), true_value, false_value)
+
+
+def Select(condition: ExprLike, true_value: ExprLike, false_value: ExprLike) -> Expr:
+    """``true_value`` where ``condition`` holds, else ``false_value``; both are evaluated. As ``tvm.tir.Select``.
+
+    Raises ``TypeMismatch`` unless ``condition`` is bool.
+
+    >>> from mlcref import te
+    >>> x = te.var("x", "float32")
+    >>> te.Select(x > 0, x, 0)
+    T.Select(x > T.float32(0.0), x, T.float32(0.0))
+    """
+    return SelectNode(_condition(condition, "Select"), *match_types(true_value, false_value))
 
 
 def all(*conditions: ExprLike) -> Expr:

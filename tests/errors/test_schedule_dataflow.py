@@ -343,6 +343,19 @@ def in_vectors(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
             C[T.Ramp(vi * 4, 1, 4)] = B[T.Ramp(vi * 4, 1, 4)]
 
 
+@T.prim_func
+def compared(A: T.Buffer((8,), "int32"), C: T.Buffer((8,), "int32")):
+    B = T.alloc_buffer((8,), "int32")
+    for i in range(8):
+        with T.block("B"):
+            vi = T.axis.spatial(8, i)
+            B[vi] = A[vi] * 3
+    for i in range(8):
+        with T.block("C"):
+            vi = T.axis.spatial(8, i)
+            C[vi] = T.if_then_else(B[vi] < 5, 1, 0)
+
+
 def at(block: str, other: str, position: int, **options: Any) -> Callable[[Schedule], None]:
     return lambda s: s.compute_at(s.get_block(block), s.get_loops(other)[position], **options)
 
@@ -415,11 +428,13 @@ CASES: list[tuple[str, Any, Callable[[Schedule], Any]]] = [
     ("compute_inline.P5", left_over, lambda s: s.compute_inline("B")),
     ("compute_inline.P6", unused, lambda s: s.compute_inline("B")),
     ("compute_inline.P6", in_vectors, lambda s: s.compute_inline("B")),
+    ("compute_inline.P6", compared, lambda s: s.compute_inline("B")),
     ("compute_inline.P7", tiled, lambda s: s.compute_inline("C")),
     ("reverse_compute_inline.P1", with_plain_store, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P2", row_sums, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P3", chain, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P3", matmul_relu, lambda s: s.reverse_compute_inline("D")),
+    ("reverse_compute_inline.P3", compared, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P4", transposed_tiles, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P5", read_early, lambda s: s.reverse_compute_inline("C")),
     ("reverse_compute_inline.P6", scatter, lambda s: s.reverse_compute_inline("C")),

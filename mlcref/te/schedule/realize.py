@@ -36,7 +36,8 @@ def realized(stages: Sequence[Stage], args: Sequence[Tensor | Var], origin: Orig
     _place_memory(sch, blocks, standing)
     for stage in stages:
         for block in blocks[stage] if stage.inlined else ():
-            sch.compute_inline(block)
+            if len(blocks[stage]) == 1 or sch.get_consumers(block):  # one of several values may be wanted by nobody
+                sch.compute_inline(block)
     loops: dict[Stage, Loops] = {}
     for stage in reversed(standing):
         if isinstance(stage.op, ComputeOp):
@@ -53,8 +54,8 @@ def _place_memory(sch: TensorIRSchedule, blocks: dict[Stage, list[BlockRV]], sta
         for block in blocks[stage]:
             if stage.scope:
                 sch.set_scope(block, 0, stage.scope)
-            for axis, factor, offset in stage.alignments:
-                sch.storage_align(block, 0, list(stage.op.axis).index(axis), factor, offset)
+            for dimension, factor, offset in stage.alignments:
+                sch.storage_align(block, 0, dimension, factor, offset)
 
 
 def _nest(sch: TensorIRSchedule, stage: Stage, block: BlockRV, loops: dict[Stage, Loops]) -> Loops:

@@ -84,7 +84,7 @@ class Stage:
         self.inlined = False
         self.attached: tuple[Stage, StageAxis] | None = None
         self.scope = ""
-        self.alignments: list[tuple[Axis, int, int]] = []
+        self.alignments: list[tuple[int, int, int]] = []
 
     # -- loops
 
@@ -199,10 +199,11 @@ class Stage:
 
     def storage_align(self, axis: Axis, factor: int, offset: int) -> None:
         """Lay the tensor out so that the stride of ``axis`` is a multiple of ``factor`` plus ``offset``."""
-        if axis not in list(self.op.axis):
+        dimensions = [number for number, own in enumerate(self.op.axis) if own is axis]
+        if not dimensions:
             raise ScheduleError(f"{axis!r} is no dimension of {self.op.name}", rule="te.S7")
         self._single("storage_align")
-        self.alignments.append((axis, factor, offset))
+        self.alignments.append((dimensions[0], factor, offset))
 
     @property
     def is_scheduled(self) -> bool:
