@@ -20,7 +20,7 @@ Marks = Sequence[tuple[Any, str]]
 def check_exact_places(
     func: PrimFunc, rule: str, buffer: Buffer, value: Expr, reader: BlockRealize, marks: Marks
 ) -> None:
-    """Refuse, by ``rule``, when ``value`` in place of the elements of ``buffer`` would put arithmetic that may wrap into
+    """Refuse, by ``rule``, when ``value`` for the elements of ``buffer`` would put arithmetic that may wrap into
     an index, a bound or a condition of ``reader``.
     """
     if _may_wrap(value) and any(

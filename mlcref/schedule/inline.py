@@ -468,7 +468,7 @@ COMPUTE_INLINE = register(
             "P3": "the output is allocated in the scope",
             "P4": "its indices are the block's iterators, each once, and any instance could run",
             "P5": "what the block reads has the same contents where its consumers run",
-            "P6": "the consumers are later blocks in the scope's body, and load single elements, as values if these wrap",
+            "P6": "the consumers are later blocks in the scope's body that load elements, as values if these wrap",
             "P7": "no concurrent loop gets conflicting iterations, no thread another's private memory",
         },
         plan_compute_inline,
