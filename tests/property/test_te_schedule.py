@@ -283,7 +283,7 @@ def test_lowered_schedules(data: st.DataObject) -> None:
     args = expression(pick)
     s = scheduled(pick, args[2:])
     try:
-        shown = mlcref.driver.lower(s, args, simple_mode=pick([True, False]))["main"]
+        shown = mlcref.lower(s, args, simple_mode=pick([True, False]))["main"]
     except ScheduleError:
         return
     verdict = check_equivalent(te.create_prim_func(args), shown)
