@@ -33,7 +33,7 @@ def schedule_contraction(work: Work, block: BlockRV, *, exact: bool = False) -> 
     if form is None or not form.rows:
         return False
     plan = planned(work, form, exact)
-    after = _follower(work, block, form)
+    after = follower_of(work, block, form)
     pack, cut = _pad(work, block, plan)
     if after is not None and cut is not None and not work.tries("compute_inline", cut):
         after = None
@@ -52,7 +52,7 @@ def _copy(work: Work, block: BlockRV, form: Contraction) -> None:
         work.finish(copy)
 
 
-def _follower(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
+def follower_of(work: Work, block: BlockRV, form: Contraction) -> BlockRV | None:
     """The one block that uses the result, element by element: it takes over each tile while that is in the cache."""
     out = form.nest.store.buffer
     readers = find.consumers(work.func, form.nest.realize)
@@ -206,7 +206,7 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
         _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
     if cut is not None:
         inside = panel or strip if plan.parts == 1 else slab or across
-        _follow(work, cut, inside, [*batch, *outer] if plan.parts == 1 else None)
+        follow(work, cut, inside, [*batch, *outer] if plan.parts == 1 else None)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
     for loop in (*row, *pair):
@@ -218,7 +218,7 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     work.finish(block)
 
 
-def _follow(work: Work, cut: BlockRV, inside: list[LoopRV], around: list[LoopRV] | None) -> None:
+def follow(work: Work, cut: BlockRV, inside: list[LoopRV], around: list[LoopRV] | None) -> None:
     """Move what uses the result ``inside`` the loops of a tile. What exchanges its dimensions goes under the loops
     ``around`` the tiles, where there are such, to be done in square tiles of its own."""
     made = nest_of(work.func, work.token(cut))

@@ -24,15 +24,15 @@ def lane_reduced(nest: Nest) -> IterVar | None:
     return None
 
 
-def in_parts(work: Work, block: BlockRV, loop: LoopRV) -> list[BlockRV]:
+def in_parts(work: Work, block: BlockRV, loop: LoopRV, vectors: int = VECTORS) -> list[BlockRV]:
     """Take the reduction over ``loop`` apart, and say which blocks come before ``block`` then.
 
-    The first one sums vectors of partial results, the others add the upper half to the lower one; ``block`` is left
+    The first one sums ``vectors`` of partial results, the others add the upper half to the lower one; ``block`` is left
     with two terms. Nothing happens where ``loop`` is too short for a vector.
     """
     out = work.block(block).writes[0].buffer
     lanes, size = work.machine.lanes(out.type), work.extent(loop)
-    width = lanes * min(VECTORS, size // lanes)
+    width = lanes * min(vectors, size // lanes)
     if lanes < 2 or width == 0:
         return []
     parts: list[BlockRV] = []
