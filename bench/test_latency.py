@@ -19,6 +19,9 @@ import pytest
 
 from mlcref import IRModule, compile, te
 from mlcref.autoschedule import Machine, autoschedule
+from mlcref.benchmark.operators import case_of
+from mlcref.benchmark.systems import SYSTEMS
+from mlcref.benchmark.workload import select
 from mlcref.ir import PrimFunc
 from mlcref.runtime import source_cache
 
@@ -111,6 +114,17 @@ def call() -> Callable[[], None]:
 
 def test_checked_call(benchmark: Any, call: Callable[[], None]) -> None:
     benchmark(call)
+
+
+@pytest.fixture(scope="module")
+def graph_call() -> Callable[[], object]:
+    """A call of a graph of three kernels that do next to nothing."""
+    case = case_of(select("tiny", ["mlp*"])[0])
+    return SYSTEMS["mlcref"].prepare(case, 1).call
+
+
+def test_graph_call(benchmark: Any, graph_call: Callable[[], object]) -> None:
+    benchmark(graph_call)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from mlcref.demo.dataset import Images, Weights
 from mlcref.driver import compile as compile_module
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import IRModule
+from mlcref.relax.pipeline import get_pipeline
 from mlcref.relax.transform import BindParams
 from mlcref.runtime.vm import VirtualMachine
 
@@ -57,10 +58,13 @@ def oracle_engine(mod: IRModule, weights: Weights) -> Classify:
     return lambda x: np.asarray(interpret_graph(bound, x))
 
 
-def compiled_engine(mod: IRModule, weights: Weights, target: str) -> Classify:
-    """The model compiled, its weights bound, run by the virtual machine."""
-    executable = compile_module(BindParams("main", weights)(mod), target=target)
-    function = VirtualMachine(executable)["main"]
+def compiled_engine(mod: IRModule, weights: Weights, target: str, *, optimised: bool = False) -> Classify:
+    """The model compiled, its weights bound, run by the virtual machine; ``optimised``: fused and scheduled by rules,
+    its weights in the layout that the schedules want."""
+    bound = BindParams("main", weights)(mod)
+    if optimised:
+        bound = get_pipeline("autoschedule", target=target)(bound)
+    function = VirtualMachine(compile_module(bound, target=target))["main"]
     return lambda x: np.asarray(function(x).numpy())
 
 

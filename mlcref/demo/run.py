@@ -115,7 +115,11 @@ class Tour:
             classify(
                 "compiled, scheduled", compiled_engine(scheduled, weights, TARGET), images, self.steps("scheduled")
             ),
-        )
+            classify(
+                "compiled, by rules", compiled_engine(mod, weights, TARGET, optimised=True), images,
+                self.steps("by rules"),
+            ),
+        )  # fmt: skip
         outcome = Outcome(images.source, engines, tuple(trials), before, full)
         self.show_outcome(outcome)
         return outcome

@@ -25,6 +25,7 @@ def test_the_demo_agrees_with_itself(capsys: pytest.CaptureFixture[str]) -> None
     by_name = {engine["engine"]: engine for engine in result["engines"]}
     assert by_name["numpy"]["images"] >= 1000
     assert by_name["compiled, scheduled"]["accuracy"] >= 0.87
+    assert by_name["compiled, by rules"]["seconds_per_image"] < by_name["compiled, unscheduled"]["seconds_per_image"]
     assert result["instructions_checked"] >= 10
 
 

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 
 from mlcref import interpret, relax
+from mlcref.demo.dataset import load_images, load_weights
+from mlcref.demo.engines import compiled_engine, numpy_engine
+from mlcref.demo.model import model
+from mlcref.driver.compile import compile_tensor_programs
+from mlcref.driver.graph import compile_graph
 from mlcref.errors import MlcrefError, OracleError
 from mlcref.interp.graph import interpret_graph
-from mlcref.ir import For, IRModule, assert_structural_equal, blocks_in, graph, walk
+from mlcref.ir import For, IRModule, Target, assert_structural_equal, blocks_in, graph, walk
 from mlcref.relax import transform
 from mlcref.relax.split_program import split_program
+from mlcref.runtime import oracle_backend
+from mlcref.runtime.vm import VirtualMachine
 from mlcref.script import from_source
 
 MODULE = """
@@ -212,3 +219,19 @@ def test_the_pipeline_schedules_and_prepares():
     with pytest.raises(MlcrefError, match="no pipeline 'zero point'"):
         relax.get_pipeline("zero point")
     assert list(relax.get_pipeline("zero")(IRModule({"dense": from_source(MODULE)["dense"]})).functions) == ["dense"]
+
+
+def test_the_prepared_graph_runs_in_the_oracle_too():
+    made = relax.get_pipeline("autoschedule", target="cython --num-cores=1")(module("w"))
+    for build in (oracle_backend.build, compile_tensor_programs):
+        run = VirtualMachine(compile_graph(made, Target("cython"), build))["main"]
+        assert run(X).numpy().tolist() == (X @ (W * 2).T).tolist()
+
+
+def test_images_are_classified_as_by_numpy():
+    weights, images = load_weights(), load_images(shipped=True).images[:64]
+    numpy, engine = numpy_engine(weights), compiled_engine(model(), weights, "cython", optimised=True)
+    for image in images:
+        expected, found = numpy(image[None]), engine(image[None])
+        assert found.argmax() == expected.argmax()
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
