@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from mlcref import driver
+from mlcref.driver.derived_extents import build_with_checks
 from mlcref.errors import MlcrefError, TypeMismatch
 from mlcref.ir import BaseFunc, IRModule, PrimFunc, Target, as_module
 from mlcref.runtime import cython_backend, oracle_backend
@@ -57,7 +58,7 @@ def compile_tensor_programs(funcs: dict[str, PrimFunc], target: Target) -> Modul
     backend = backend_for(target)
     reason = backend.unavailable()
     if reason is None:
-        return backend.build(funcs, target)
+        return build_with_checks(lambda named: backend.build(named, target), funcs)
     warnings.warn(f"programs run in the oracle, which is slow: {reason}", SlowEngineWarning, stacklevel=3)
     return oracle_backend.build(funcs, target)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mlcref import te
 from mlcref.driver import compile
 from mlcref.driver.compile import SlowEngineWarning
 from mlcref.errors import CallError, MlcrefError, TypeMismatch, UnsupportedError
@@ -127,3 +128,29 @@ def pad(A: T.Buffer((8, 2), "{dtype}"), B: T.Buffer((11, 2), "{dtype}")):
     a, b = np.arange(1, 17, dtype=dtype).reshape(8, 2), np.full((11, 2), -1, dtype)
     compile(func, "cython")["pad"](a, b)
     np.testing.assert_array_equal(b, np.pad(a, ((1, 2), (0, 0))))
+
+
+@needs_compiler
+def test_extents_of_parameters_that_follow_from_others_are_checked() -> None:
+    n, m, step = te.var("n"), te.var("m"), te.var("step")
+    A = te.placeholder((n, m), name="A")
+    B = te.compute((n * 2, (m + 1) // step), lambda i, j: A[i // 2, j * step] + 1.0, name="B")
+    module = compile(te.create_prim_func([A, step, B]))
+    a, b = np.arange(12, dtype="float32").reshape(3, 4), np.zeros((6, 2), "float32")
+    module["main"](a, 2, b)
+    np.testing.assert_array_equal(b, a.repeat(2, 0)[:, ::2] + 1)
+    untouched = np.zeros((6, 1), "float32")
+    for array, by, result, words in [
+        (a, 2, untouched, r"main: B.shape\[1\] must be \(m \+ 1\) // step = 2, got 1"),
+        (a, 2, np.zeros((5, 2), "float32"), r"B.shape\[0\] must be n \* 2 = 6, got 5"),
+        (a, 0, untouched, r"B.shape\[1\] must be \(m \+ 1\) // step = None, got 1"),
+        (a, 2, untouched[0], "B has no shape, or one of another rank"),
+        (3, 2, untouched, "A has no shape, or one of another rank"),
+        (a, "2", untouched, "step must be an integer"),
+    ]:
+        with pytest.raises(CallError, match=words):
+            module["main"](array, by, result)
+    with pytest.raises(CallError, match="takes 3 arguments"):
+        module["main"](a, b)
+    assert not untouched.any()
+    assert module.time_evaluator("main", number=1)(a, 2, b).mean > 0
