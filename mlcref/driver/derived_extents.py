@@ -1,4 +1,4 @@
-"""Parameters whose extents are computed from others, as ``n + 2``: compiled as sizes of their own, which calls check."""
+"""Parameters whose extents follow from others, as ``n + 2``: sizes of their own when compiled, which calls check."""
 
 from __future__ import annotations
 
