@@ -20,7 +20,7 @@ from mlcref.ir.registry import registered_on_use
 from mlcref.on_use import names_on_use
 
 if TYPE_CHECKING:
-    from mlcref import arith, interp, nd, relax, runtime, schedule, target, te, tir, verify
+    from mlcref import arith, interp, nd, relax, runtime, schedule, target, te, tir, topi, verify
     from mlcref.autoschedule import autoschedule
     from mlcref.driver.compile import compile
     from mlcref.driver.tensor_expressions import build
@@ -40,7 +40,7 @@ else:
         },
         [
             "arith", "autoschedule", "codegen", "driver", "interp", "lower", "nd", "relax", "runtime", "schedule",
-            "target", "te", "tir", "verify",
+            "target", "te", "tir", "topi", "verify",
         ],
     )  # fmt: skip
 
@@ -54,5 +54,5 @@ __all__ = [
     "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
     "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "lower",
     "nd", "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script",
-    "target", "te", "tir", "verify",
+    "target", "te", "tir", "topi", "verify",
 ]  # fmt: skip

@@ -96,6 +96,8 @@ class ToleranceArithmetic(Arithmetic):
 
     def intrinsic(self, name: str, operand: str, result: str) -> Operation:
         """The function of an intrinsic: errors of its operands passed on, and ``ulps`` of its own."""
+        if not dt.is_float(operand):
+            return super().intrinsic(name, operand, result)  # integers are exact
         if not dt.is_float(result):
             plain = super().intrinsic(name, operand, result)
             return lambda *values: _certain(plain(*map(float, values)), *_two(values), operand, name)

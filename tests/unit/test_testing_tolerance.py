@@ -71,6 +71,13 @@ def test_intrinsics_may_be_off_by_some_ulps(x: float) -> None:
     assert 3 * np.spacing(np.float32(abs(ours))) <= tolerance <= 40 * np.spacing(np.float32(abs(ours))) + 1e-44
 
 
+def test_integer_intrinsics_are_exact() -> None:
+    assert ARITHMETIC.intrinsic("bitwise_and", "int64", "int64")(2**60 + 1, 2**61 - 1) == 2**60 + 1
+    assert ARITHMETIC.intrinsic("abs", "int64", "int64")(-(2**60) - 1) == 2**60 + 1
+    one = ARITHMETIC.intrinsic("reinterpret", "int32", "float32")(0x3F800000)
+    assert one == 1.0 and tolerance_of(one, "float32") == 0
+
+
 def test_a_small_error_in_a_long_sum_is_outside() -> None:
     ours = total([1 + i / 1024 for i in range(1000)])
     assert tolerance_of(ours, "float32") < 0.5
