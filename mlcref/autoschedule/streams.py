@@ -1,4 +1,4 @@
-"""Products of few rows and a wide matrix that is not packed: how it is read is what counts."""
+"""Matrices whose rows are added up, and that are not packed: how they are read is what counts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from mlcref.autoschedule.contraction import follow, follower_of
 from mlcref.autoschedule.dots import READ
 from mlcref.autoschedule.lanes import vectorize_last
 from mlcref.autoschedule.machine import Machine
-from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
+from mlcref.autoschedule.structure import Nest, contraction_of, nest_of
 from mlcref.autoschedule.tiles import Tile, register_tile, rounded_up
 from mlcref.autoschedule.work import Work
 from mlcref.dtype import is_float, parse
+from mlcref.ir import BufferLoad, IterVar, loads
 from mlcref.schedule import BlockRV, LoopRV
 
 _TERMS = 8
@@ -31,55 +32,68 @@ def schedule_streams(work: Work, block: BlockRV) -> bool:
     """
     nest = nest_of(work.func, work.token(block))
     form = None if nest is None else contraction_of(nest)
-    if form is None or not _fits(form, work.machine):
+    if nest is None or form is None or len(form.rows) != 1 or form.columns or form.batch:
+        return False
+    if not _is_matrix(form.wide, nest) or not is_float(nest.store.buffer.type):
+        return False
+    rows, stays = nest.extents[form.rows[0].var], _stays(form.wide, nest, work.machine)
+    if rows > (_FEW_ROWS if stays else _FEWER_ROWS):
         return False
     after = follower_of(work, block, form)
-    shared = _order(work, block, form)
+    shared = _order(work, block, nest, form.rows[0], stays)
     if after is not None and shared:
         follow(work, after, shared, None)
-    for loop in shared:
-        work.sch.parallel(loop)
-    work.finish(block)
+    _share(work, block, shared)
     return True
 
 
-def _fits(form: Contraction, machine: Machine) -> bool:
-    """Are there few rows of floats, and a plain matrix whose rows are added up?"""
-    nest, wide = form.nest, form.wide
-    if len(nest.reduce) != 1 or len(form.rows) != 1 or form.columns or form.batch or len(wide.indices) != 2:
+def schedule_columns(work: Work, block: BlockRV) -> bool:
+    """Schedule the reduction of the columns of a matrix that memory holds; says whether the block is one."""
+    nest = nest_of(work.func, work.token(block))
+    if nest is None or len(nest.spatial) != 1 or nest.realize.block.init is None:
         return False
-    if wide.indices[0] is not nest.reduce[0].var or wide.indices[1] is not form.lane.var:
+    read = [load for load in loads(nest.store.value) if load.buffer is not nest.store.buffer]
+    if len(read) != 1 or not _is_matrix(read[0], nest) or _stays(read[0], nest, work.machine):
         return False
-    few = _FEW_ROWS if _stays(form, machine) else _FEWER_ROWS
-    return nest.extents[form.rows[0].var] <= few and is_float(nest.store.buffer.type)
+    _share(work, block, _order(work, block, nest, None, False))
+    return True
 
 
-def _stays(form: Contraction, machine: Machine) -> bool:
+def _is_matrix(load: BufferLoad, nest: Nest) -> bool:
+    """Is this element in the row of the term and the column of the last index of the result?"""
+    if len(nest.reduce) != 1 or len(load.indices) != 2:
+        return False
+    return load.indices[0] is nest.reduce[0].var and load.indices[1] is nest.store.indices[-1]
+
+
+def _stays(load: BufferLoad, nest: Nest, machine: Machine) -> bool:
     """Does the matrix stay in the second cache?"""
-    size = prod(form.nest.extents[item.var] for item in (form.lane, form.nest.reduce[0]))
-    return size * parse(form.wide.buffer.type).bits // 8 <= machine.l2_bytes
+    lane = nest.store.indices[-1]
+    size = prod(n for var, n in nest.extents.items() if var is lane or var is nest.reduce[0].var)
+    return size * parse(load.buffer.type).bits // 8 <= machine.l2_bytes
 
 
-def _order(work: Work, block: BlockRV, form: Contraction) -> list[LoopRV]:
+def _order(work: Work, block: BlockRV, nest: Nest, row: IterVar | None, stays: bool) -> list[LoopRV]:
     """Split, order and vectorize the loops; the one over columns that threads share, if they do."""
-    nest, machine = form.nest, work.machine
-    rows, columns, terms = (nest.extents[item.var] for item in (form.rows[0], form.lane, nest.reduce[0]))
+    sch, machine = work.sch, work.machine
+    column = next(item for item in nest.spatial if item.var is nest.store.indices[-1])
+    rows = 1 if row is None else nest.extents[row.var]
+    columns, terms = nest.extents[column.var], nest.extents[nest.reduce[0].var]
     lanes = machine.lanes(nest.store.buffer.type)
-    stays = _stays(form, machine)
     tile = register_tile(rows, columns, lanes, machine) if stays else Tile(rows, lanes)
     pays = (rows + READ) * columns * terms >= machine.parallel_work
     share = rounded_up(-(-columns // machine.threads), tile.columns) if pays else columns
-    loops = dict(zip([item.var for item in nest.order], work.sch.get_loops(block), strict=True))
-    threads, across, lane = work.split(loops[form.lane.var], None, -(-share // tile.columns), tile.columns)
-    strip, row = work.split(loops[form.rows[0].var], None, tile.rows)
+    loops = dict(zip([item.var for item in nest.order], sch.get_loops(block), strict=True))
+    threads, across, lane = work.split(loops[column.var], None, -(-share // tile.columns), tile.columns)
+    strip, inner = ([], []) if row is None else work.split(loops[row.var], None, tile.rows)
     term = loops[nest.reduce[0].var]
     if stays:
         places, start = work.split(term, _places(terms, _TERMS // rows), None)
-        work.sch.reorder(*threads, *across, *strip, *start, *places, *row, *lane)
+        sch.reorder(*threads, *across, *strip, *start, *places, *inner, *lane)
     else:
         start, places = work.split(term, None, _terms_at_once(terms))
-        work.sch.reorder(*threads, *start, *across, *strip, *row, *places, *lane)
-    _finish(work, block, start, [*row, *places], lane)
+        sch.reorder(*threads, *start, *across, *strip, *inner, *places, *lane)
+    _finish(work, block, start, [*inner, *places], lane)
     return threads
 
 
@@ -93,6 +107,12 @@ def _finish(work: Work, block: BlockRV, start: list[LoopRV], unrolled: list[Loop
         clear = work.sch.decompose_reduction(block, loop)
         vectorize_last(work, clear)
         work.finish(clear)
+
+
+def _share(work: Work, block: BlockRV, shared: list[LoopRV]) -> None:
+    for loop in shared:
+        work.sch.parallel(loop)
+    work.finish(block)
 
 
 def _places(terms: int, most: int) -> int:

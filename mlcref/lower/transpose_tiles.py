@@ -21,6 +21,9 @@ from mlcref.lower.domains import Domains, shape_domain, with_loop
 
 SIZES = (4, 8, 16)
 VECTOR_BITS = 512
+_NARROW, _ONE_LANE = 16, 128
+"""Bits of elements of which two vectors are not mixed at will, and of vectors of which one instruction takes the
+elements in turns."""
 _LANES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -88,11 +91,25 @@ class _Tile:
 
 def _exchange(rows: list[Expr], number: int, distance: int) -> Expr:
     """Row ``number`` after the step: its own lanes on its side of the diagonal, its partner's from the other side."""
+    bits = dt.parse(rows[0].dtype).bits
+    if bits <= _NARROW and bits * len(rows) <= _ONE_LANE:
+        return _interleave(rows, number)
     size, upper = len(rows), number & distance == 0
     pair = (rows[number], rows[number + distance]) if upper else (rows[number - distance], rows[number])
     own = 0 if upper else size
     lanes = [own + n if (n & distance == 0) == upper else _partner(n, distance, size, upper) for n in range(size)]
     return Shuffle(pair, tuple([const(lane) for lane in lanes]))
+
+
+def _interleave(rows: list[Expr], number: int) -> Expr:
+    """Row ``number`` after the step: half the lanes of one row and as many of the row half the tile below in turns.
+
+    As many such steps as exchanges make the same tile.
+    """
+    half = len(rows) // 2
+    first = half * (number % 2)
+    lanes = [first + n // 2 + len(rows) * (n % 2) for n in range(len(rows))]
+    return Shuffle((rows[number // 2], rows[number // 2 + half]), tuple([const(lane) for lane in lanes]))
 
 
 def _partner(lane: int, distance: int, size: int, upper: bool) -> int:

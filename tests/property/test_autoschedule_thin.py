@@ -42,11 +42,19 @@ def product(
     return te.create_prim_func([X, W, te.compute(P.shape, lambda *i: Max(P[i], const(0.0, wide)), name="Y")])
 
 
+def columns(rows: int, count: int, kind: str) -> PrimFunc:
+    """The sum or the largest element of each column."""
+    X, k = te.placeholder((rows, count), name="X"), te.reduce_axis((0, rows), name="k")
+    reduce = {"sum": te.sum, "max": te.max}[kind]
+    return te.create_prim_func([X, te.compute((count,), lambda j: reduce(X[k, j], axis=k), name="P")])
+
+
 sizes = st.integers(1, 4)
 batches = st.lists(st.integers(1, 2), max_size=1)
 thin = st.one_of(
     st.builds(product, st.just([]), sizes, st.integers(1, 18), st.integers(1, 10), st.just(False), st.booleans()),
     st.builds(product, batches, sizes, st.integers(1, 9), st.integers(1, 12), st.just(True), st.booleans()),
+    st.builds(columns, st.integers(1, 20), st.integers(1, 20), st.sampled_from(["sum", "max"])),
     st.builds(product, batches, st.integers(17, 18), st.just(1), st.integers(16, 17), st.just(True), st.booleans()),
 )
 
@@ -64,6 +72,7 @@ def test_compiled_kernels_match_the_oracle(threads: int) -> None:
     made = [product([], 1, 301, 37, False, True), product([], 7, 33, 130, False, False)]
     made += [product([2], 2, 35, 50, True, True), product([], 20, 10, 160, True, False)]
     made += [product([], 3, 21, 40, turned, False, "bfloat16") for turned in (False, True)]
+    made += [columns(60, 301, kind) for kind in ("sum", "max")]
     funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, l2_bytes=16384, parallel_work=0)
     module = mlcref.compile(autoschedule(IRModule(funcs), machine=machine).mod, f"cython --num-cores={threads}")
@@ -86,12 +95,13 @@ def test_nothing_is_packed() -> None:
 def test_large_matrices_are_read_row_after_row() -> None:
     """The loop over columns is inside the one over terms; it is around that for matrices in the second cache."""
 
-    def order(size: int) -> list[int]:
-        sch = autoschedule(product([], 1, size, size, False, False), machine=Machine())
+    def order(func: PrimFunc) -> list[int]:
+        sch = autoschedule(func, machine=Machine())
         return [int(sch.get(loop).extent.value) for loop in sch.get_loops(sch.get_block("P_update"))]
 
-    assert order(1024) == [1024 // 8, 1024 // 16, 1, 8, 16]
-    assert order(256) == [256 // 128, 256 // 8, 8, 1, 128]
+    assert order(product([], 1, 1024, 1024, False, False)) == [1024 // 8, 1024 // 16, 1, 8, 16]
+    assert order(columns(1024, 1024, "sum")) == [1024 // 8, 1024 // 16, 8, 16]
+    assert order(product([], 1, 256, 256, False, False)) == [256 // 128, 256 // 8, 8, 1, 128]
 
 
 def test_threads_share_the_columns() -> None:

@@ -206,7 +206,9 @@ def main(A: T.Buffer((8,), "float32"), C: T.Buffer((8,), "float32")):
     assert kinds(lower(func)) == ["serial"]
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("float32", 16), ("float32", 4), ("float64", 8), ("int8", 16)])
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("float32", 16), ("float32", 4), ("float64", 8), ("int8", 16), ("int16", 8)]
+)
 @pytest.mark.parametrize("kinds", ["serial vectorized", "vectorized serial"])
 def test_tiles_that_are_copied_transposed_become_shuffles(dtype: str, size: int, kinds: str) -> None:
     rows, columns = size + 3, 2 * size
