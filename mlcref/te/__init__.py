@@ -16,7 +16,11 @@ Names and behaviour are those of ``tvm.te``. What is refused, by rule:
 * te.T5 a reduction stands at the top of a compute;
 * te.T6 ``create_prim_func`` gets distinct tensors and variables, a computed tensor among them, every placeholder that
   is read and every variable that is used;
-* te.T7 the shapes of tensors in arithmetic broadcast.
+* te.T7 the shapes of tensors in arithmetic broadcast;
+* te.T8 what :func:`extern` calls gets tensors, and makes tensors of a known type;
+* te.U1 buffers of one's own layout for :func:`extern` are not supported.
+
+Schedules: :mod:`mlcref.te.schedule`.
 """
 
 from typing import TYPE_CHECKING
@@ -25,6 +29,7 @@ from mlcref.ir import const
 from mlcref.on_use import names_on_use
 from mlcref.te.axis import Axis, TensorExpressionError, reduce_axis, var
 from mlcref.te.compute import compute, placeholder
+from mlcref.te.extern import ExternOp, extern
 from mlcref.te.functions import (
     Select,
     abs,
@@ -87,12 +92,12 @@ else:
 indexdiv, indexmod = floordiv, floormod
 
 __all__ = [
-    "Axis", "CommReducer", "ComputeOp", "Operation", "PlaceholderOp", "Reduce", "Schedule", "Select", "Stage",
-    "Tensor", "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin", "asinh", "atan",
-    "atanh", "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func", "create_schedule",
-    "div", "erf", "exp", "exp10", "exp2", "floor", "floordiv", "floormod", "fmod", "if_then_else", "indexdiv",
-    "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max", "max_value", "min",
-    "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis", "round", "rsqrt",
-    "schedule", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "thread_axis", "trunc", "truncdiv",
-    "truncmod", "var",
+    "Axis", "CommReducer", "ComputeOp", "ExternOp", "Operation", "PlaceholderOp", "Reduce", "Schedule", "Select",
+    "Stage", "Tensor", "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin",
+    "asinh", "atan", "atanh", "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func",
+    "create_schedule", "div", "erf", "exp", "exp10", "exp2", "extern", "floor", "floordiv", "floormod", "fmod",
+    "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max",
+    "max_value", "min", "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis",
+    "round", "rsqrt", "schedule", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "thread_axis", "trunc",
+    "truncdiv", "truncmod", "var",
 ]  # fmt: skip

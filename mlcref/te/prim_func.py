@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlcref.arith.region import access_regions
-from mlcref.errors import UnsupportedError
 from mlcref.ir import (
     Attrs,
     BlockRealize,
@@ -33,6 +32,7 @@ from mlcref.ir import (
     wellformed,
 )  # fmt: skip
 from mlcref.te.axis import TensorExpressionError
+from mlcref.te.extern import ExternOp
 from mlcref.te.reduction import Reduce
 from mlcref.te.tensor import ComputeOp, Operation, PlaceholderOp, Tensor
 
@@ -150,8 +150,9 @@ def _check_placeholders(ops: Iterable[Operation], buffers: Mapping[Buffer, Buffe
 
 def _nest(op: Operation, buffers: Mapping[Buffer, Buffer], block_names: Sequence[str]) -> Stmt:
     """The loops and the blocks that compute the tensors of ``op``."""
-    if not isinstance(op, ComputeOp):
-        raise UnsupportedError(f"{op!r} is no computation", rule="te.U1")
+    if isinstance(op, ExternOp):
+        return op.block(block_names[0], buffers)
+    assert isinstance(op, ComputeOp)
     axes = op.axis + op.reduce_axis
     loops = {axis.var: Var(axis.name, axis.dtype) for axis in axes}
     targets = [buffers[tensor.buffer] for tensor in op.outputs()]
@@ -234,10 +235,10 @@ def _update(targets: Sequence[Buffer], values: Sequence[Expr], indices: Sequence
 def _check_variables(func: PrimFunc, ops: Iterable[Operation]) -> None:
     bound = {*func.scalars, *func.shape_vars()}
     for op in ops:
-        if not isinstance(op, ComputeOp):
-            continue
         axes = op.axis + op.reduce_axis
-        used = [*op.body, *(axis.dom.min for axis in axes), *(axis.dom.extent for axis in axes)]
+        used = [extent for tensor in op.outputs() for extent in tensor.shape]
+        used += [bound for axis in op.reduce_axis for bound in (axis.dom.min, axis.dom.extent)]
+        used += op.body if isinstance(op, ComputeOp) else ()
         free = set().union(*map(variables, used)) - bound - {axis.var for axis in axes}
         if free:
             name = min(var.name for var in free)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlcref import te as our_te
+from mlcref import tir as our_tir
 from mlcref.ir import GE, GT, LE, LT, Block, For, PrimFunc, assert_structural_equal, replace, rewrite, walk
 from mlcref.script import from_source
 
@@ -331,3 +332,36 @@ def test_tvm_forgets_which_values_take_part_and_where_to_start() -> None:
     assert "if_then_else" in ours
     assert "shifted[v_i] = some[v_i]" not in theirs
     assert "shifted[v_i] = some[v_i]" in ours
+
+
+def sorted_by_a_function(te: Any, call: Callable[..., Any]) -> list[Any]:
+    A = te.placeholder((4, 8), name="A")
+    C = te.extern((4, 8), [A], lambda ins, outs: call("example.sort", ins[0], outs[0], 1), name="C")
+    return [A, te.compute((4, 8), lambda i, j: C[i, j] + 1.0, name="D")]
+
+
+def two_tensors_by_a_function(te: Any, call: Callable[..., Any]) -> list[Any]:
+    A, B = te.placeholder((4, 8), name="A"), te.placeholder((8,), "int32", name="B")
+
+    def called(ins: Any, outs: Any) -> Any:
+        return call("example.both", ins[0], ins[1], outs[0], outs[1])
+
+    attrs = {"library": "example"}
+    return [A, B, *te.extern([(4, 8), (4,)], [A, B], called, name="E", dtype=["float32", "int32"], attrs=attrs)]
+
+
+@pytest.mark.parametrize("build", [sorted_by_a_function, two_tensors_by_a_function])
+def test_extern_calls_what_tvm_calls(build: Callable[..., list[Any]]) -> None:
+    """Beside that, TVM's parameters may have an offset, and its block does not say what it reads and writes."""
+    import tvm
+
+    ours = our_te.create_prim_func(build(our_te, our_tir.call_packed))
+    text = tvm_te.create_prim_func(build(tvm_te, tvm.tirx.call_packed)).script()
+    theirs = from_source(re.sub(r"\w+\.elem_offset", "0", text.replace(", offset_factor=1", "")))
+    assert isinstance(theirs, PrimFunc)
+
+    def opaque(node: Any) -> Any:
+        return replace(node, reads=(), writes=()) if isinstance(node, Block) and not node.iter_vars else None
+
+    assert_structural_equal(replace(ours, body=rewrite(opaque, ours.body)), theirs)
+    assert names(ours) == names(theirs)

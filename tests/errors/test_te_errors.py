@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlcref import te
-from mlcref.errors import MlcrefError, TypeMismatch
+from mlcref.errors import MlcrefError, TypeMismatch, UnsupportedError
 
 A = te.placeholder((4, 8), name="A")
 V = te.placeholder((4,), name="V")
@@ -176,3 +176,28 @@ def test_shapes_of_tensors_in_arithmetic(make: Callable[[], Any]) -> None:
 def test_functions_check_their_operands(words: str, make: Callable[[], Any]) -> None:
     with pytest.raises(TypeMismatch, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("words", "make"),
+    [
+        ("an input of extern X is 3, no tensor", lambda: external([A, 3])),
+        ("the type of extern X does not follow from its inputs", lambda: external([A, I])),
+        ("the type of extern X does not follow from its inputs", lambda: external([])),
+        ("extern X has 1 shapes and 2 types", lambda: external([A], dtype=["int8", "int8"])),
+        ("the function of extern X returns None, no call", lambda: external([A], made=None)),
+    ],
+)
+def test_what_extern_calls(words: str, make: Callable[[], Any]) -> None:
+    assert refused(words, make).rule == "te.T8"
+
+
+def external(inputs: list[Any], made: Any = 0, **options: Any) -> Any:
+    value = None if made is None else te.const(0)
+    return te.extern((4,), inputs, lambda ins, outs: value, name="X", **options)
+
+
+def test_extern_lays_no_buffers_out() -> None:
+    with pytest.raises(UnsupportedError, match="extern with buffers of one's own layout") as caught:
+        external([A], in_buffers=[A])
+    assert caught.value.rule == "te.U1"

@@ -1,15 +1,30 @@
 """Tensor expressions: what create_prim_func makes of them, and what it computes."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import pytest
 
-from mlcref import te
+from mlcref import te, tir
 from mlcref.interp import interpret
-from mlcref.ir import PrimFunc, assert_structural_equal, blocks_in, walk
+from mlcref.ir import (
+    PrimFunc, assert_structural_equal, blocks_in, loop, register_global_func, remove_global_func, store, walk,
+)  # fmt: skip
 from mlcref.ir.stmt import For
 from mlcref.script import from_source
 
 HEADER = "from mlcref.script import tir as T\n\n"
+
+
+@contextmanager
+def registered(name: str, function: Callable[..., Any]) -> Iterator[None]:
+    register_global_func(name, function)
+    try:
+        yield
+    finally:
+        remove_global_func(name)
 
 
 def parsed(text: str) -> PrimFunc:
@@ -386,3 +401,51 @@ def test_a_tensor_without_dimensions_is_a_number_in_a_body() -> None:
     A, s = te.placeholder((4,), "int32", name="A"), te.placeholder((), "int32", name="s")
     C = te.compute((4,), lambda i: A[i] * s + (s - A[i]), name="C")
     assert [block.name for block in blocks_in(te.create_prim_func([A, s, C]).body)] == ["root", "C"]
+
+
+def test_extern_runs_a_registered_function() -> None:
+    A = te.placeholder((3, 4), "int32", name="A")
+    C = te.extern((3, 4), [A], lambda ins, outs: tir.call_packed("test_te.reverse", ins[0], outs[0]), name="C")
+    a, c = np.arange(12, dtype="int32").reshape(3, 4), np.zeros((3, 4), "int32")
+    with registered("test_te.reverse", lambda source, target: np.copyto(target, source[::-1])):
+        interpret(te.create_prim_func([A, C]), a, c)
+    np.testing.assert_array_equal(c, a[::-1])
+
+
+def test_extern_between_computations() -> None:
+    """What the function writes is an allocation, which it gets as memory without values."""
+    A = te.placeholder((6,), "int32", name="A")
+    B = te.compute((6,), lambda i: A[i] * 2, name="B")
+
+    def called(ins: Any, outs: Any) -> Any:
+        return tir.call_extern("int32", "test_te.sums", outs[0].access_ptr("w"), outs[1].access_ptr("w"),
+                               ins[0].access_ptr("r"), 6)  # fmt: skip
+
+    S, M = te.extern([(6,), (1,)], [B], called, name="S", dtype="int32")
+    D = te.compute((6,), lambda i: S[i] - M[0], name="D")
+    assert (S.op.input_tensors, S.op.axis, M.value_index) == ((B,), (), 1)
+
+    def sums(running: Any, largest: Any, source: Any, n: int) -> None:
+        running[:n] = np.cumsum(source[:n])
+        largest[0] = source[:n].max()
+
+    s = te.create_schedule(D.op)
+    s[D].vectorize(s[D].split(D.op.axis[0], 4)[1])
+    a, d = np.array([3, -1, 4, 1, -5, 9], "int32"), np.zeros(6, "int32")
+    with registered("test_te.sums", sums):
+        interpret(s.tensor_ir([A, D]).mod["main"], a, d)
+    np.testing.assert_array_equal(d, np.cumsum(a * 2) - 18)
+
+
+def test_extern_by_statements() -> None:
+    A = te.placeholder((4,), "int32", name="A")
+
+    def filled(ins: Any, outs: Any) -> Any:
+        i = te.var("i")
+        return loop(i, 4, store(outs[0], ins[0][3 - i], [i]))
+
+    C = te.extern((4,), [A], filled, name="C")
+    a, c = np.arange(4, dtype="int32"), np.zeros(4, "int32")
+    for _ in range(2):  # the statements are copied into each function
+        interpret(te.create_prim_func([A, C]), a, c)
+        np.testing.assert_array_equal(c, a[::-1])
