@@ -16,6 +16,8 @@ from mlcref.ir import (
     remove_global_func,
 )
 from mlcref.ir import register_global_func as register_func
+from mlcref.ir import transform
+from mlcref.ir.graph import operators_on_use
 from mlcref.ir.registry import registered_on_use
 from mlcref.on_use import names_on_use
 
@@ -47,6 +49,7 @@ else:
 registered_on_use(
     "mlcref.interp.sorting", [f"tvm.contrib.sort.{name}" for name in ("sort", "argsort", "argsort_nms", "topk")]
 )
+operators_on_use("mlcref.relax.op")
 
 __version__ = "0.1.0"
 
@@ -54,5 +57,5 @@ __all__ = [
     "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
     "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "lower",
     "nd", "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script",
-    "target", "te", "tir", "topi", "verify",
+    "target", "te", "tir", "topi", "transform", "verify",
 ]  # fmt: skip

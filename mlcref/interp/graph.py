@@ -4,7 +4,10 @@
 * R2 a destination starts undefined; an element of it that the tensor program leaves undefined is an error;
 * R3 calls are pure: one that changes an input is an error. Inputs are handed over as copies, so that one tensor may be
   passed twice;
-* R4 a name that is neither a tensor program of the module nor registered means nothing.
+* R4 a name that is neither a tensor program of the module nor registered means nothing;
+* R5 an operator computes what its reference says, floats in float64 and rounded once; what the reference refuses (an
+  index out of range, an integer divided by 0) means nothing;
+* R6 what ``match_cast`` says of a value holds.
 
 A registered function is trusted to fill its destinations. They start as NaN, integers as the smallest number.
 """
@@ -17,12 +20,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mlcref import dtype as dt
-from mlcref.errors import MlcrefError, OracleError, UnsupportedError
+from mlcref.errors import CallError, MlcrefError, OracleError, UnsupportedError
+from mlcref.interp.numeric import Refusal
 from mlcref.interp.run import interpret
 from mlcref.ir import graph
 from mlcref.ir.base import Node
 from mlcref.ir.buffer import Buffer
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
+from mlcref.ir.graph_ops import Operator, operator_of
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
 
@@ -87,7 +92,10 @@ class _Run:
     def result(self, arguments: list[Any]) -> Any:
         self.values.update(zip(self.func.params, arguments, strict=True))
         for binding in self.func.bindings():
-            self.values[binding.var] = self.evaluate(binding.value, binding)
+            value = self.evaluate(binding.value, binding)
+            if isinstance(binding, graph.MatchCast):
+                self.cast(binding, value)
+            self.values[binding.var] = value
         return self.evaluate(self.func.body.body, self.func)
 
     def evaluate(self, value: Node, at: Node) -> Any:
@@ -104,10 +112,52 @@ class _Run:
         if isinstance(value, graph.Call) and value.op in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             return self.call(value, at)
         if isinstance(value, graph.Call) and isinstance(value.op, GlobalVar):
-            return self.call_graph(value, value.op, at)
+            return self.call_function(value, value.op, at)
+        operator = operator_of(value) if isinstance(value, graph.Call) else None
+        if operator is not None and isinstance(value, graph.Call):
+            return self.operate(operator, value, at)
         op = value.op if isinstance(value, graph.Call) else value
         what = op.name if isinstance(op, graph.Op) else type(op).__name__
         raise UnsupportedError(f"{self.func.name}: {what} has no meaning here", root=self.func, marks=[(at, what)])
+
+    def cast(self, binding: graph.MatchCast, value: Any) -> None:
+        """Check what a ``match_cast`` says of ``value``, and learn the dimensions that it binds."""
+        probe = graph.Var(binding.var.name_hint, binding.struct_info)
+        try:
+            found = match_arguments(self.func.name, (probe,), (value,), self.sizes)
+        except CallError as error:
+            self.fail("R6", f"match_cast does not hold: {error.what}", binding)
+        self.sizes.update(found)
+
+    def call_function(self, call: graph.Call, name: GlobalVar, at: Node) -> Any:
+        """A call of a graph function of the module."""
+        callee = self.module.functions.get(name.name_hint)
+        if not isinstance(callee, graph.Function):
+            self.fail("R4", f"{name.name_hint!r} is no graph function of the module", at)
+        values = [self.evaluate(arg, at) for arg in call.args]
+        sizes = match_arguments(callee.name, callee.params, values)
+        return _Run(self.module, callee, sizes, self.as_tensor).result(values)
+
+    def operate(self, operator: Operator, call: graph.Call, at: Node) -> Any:
+        """What the reference of an operator computes, in the type that the operator announces."""
+        try:
+            result = operator.compute([self.evaluate(arg, at) for arg in call.args], call.attrs)
+        except Refusal as refusal:
+            self.fail("R5", f"{operator.name}: {refusal}", at, refusal.hint)
+        info = call.struct_info
+        if isinstance(info, graph.TupleStructInfo):
+            pairs = zip(result, info.fields, strict=True)
+            return tuple(self.announced(value, field, operator, at) for value, field in pairs)
+        return self.announced(result, info, operator, at)
+
+    def announced(self, value: Any, info: graph.StructInfo, operator: Operator, at: Node) -> Array:
+        assert isinstance(info, graph.TensorStructInfo) and info.shape is not None
+        with np.errstate(over="ignore"):
+            array = np.asarray(value).astype(dt.numpy_dtype(info.dtype))
+        shape = tuple(evaluate(extent, self.sizes) for extent in info.shape)
+        if array.shape != shape:
+            self.fail("R5", f"{operator.name} gives {array.shape} where {shape} is announced", at)
+        return array
 
     def call(self, call: graph.Call, at: Node) -> Any:
         given = self.evaluate(call.args[1], at)
@@ -126,15 +176,6 @@ class _Run:
                 hint = "calls of a graph are pure: write to the destination"
                 self.fail("R3", f"{name} changes its input {i}", at, hint)
         return tuple(results) if isinstance(call.sinfo_args[0], graph.TupleStructInfo) else results[0]
-
-    def call_graph(self, call: graph.Call, name: GlobalVar, at: Node) -> Any:
-        """What another graph function of the module returns."""
-        callee = self.module.functions.get(name.name_hint)
-        if not isinstance(callee, graph.Function):
-            self.fail("R4", f"{name.name_hint!r} is no graph function of the module", at)
-        arguments = [self.evaluate(arg, at) for arg in call.args]
-        sizes = match_arguments(callee.name, callee.params, arguments)
-        return _Run(self.module, callee, sizes, self.as_tensor).result(arguments)
 
     def tensor(self, value: Any) -> Any:
         return self.as_tensor(value) if isinstance(value, np.ndarray) else value

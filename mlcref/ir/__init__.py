@@ -1,5 +1,6 @@
 """The IR: nodes, tables and the tools to build, walk, compare and check them. Everything else stands on this floor."""
 
+from mlcref.ir import transform
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, replace
 from mlcref.ir.buffer import Buffer, BufferLoad, Range, load
 from mlcref.ir.compound import CommReducer, Let, Ramp, Select, Shuffle, conjunction, conjuncts
@@ -38,6 +39,7 @@ from mlcref.ir.expr import (
     cast,
     const,
 )
+from mlcref.ir.graph import Op
 from mlcref.ir.features import refuse_unscheduled, special_node
 from mlcref.ir.fresh import fresh
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
@@ -96,12 +98,13 @@ __all__ = [
     "Break", "Broadcast", "Buffer", "BufferLoad", "BufferRegion", "BufferStore", "Call", "Cast", "CommReducer",
     "Compare", "Const", "Continue", "DeclBuffer", "Div", "EQ", "Evaluate", "Expr", "ExprLike", "FloorDiv", "FloorMod",
     "For", "GE", "GT", "GlobalVar", "INTRINSICS", "IRModule", "IfThenElse", "Index", "Intrinsic", "IterVar", "LE",
-    "LT", "Let", "LetStmt", "MatchBufferRegion", "Max", "Min", "Mod", "Mul", "NE", "NO_ATTRS", "Node", "Not", "Or",
-    "PrimFunc", "Ramp", "Range", "Return", "Select", "SeqStmt", "Shuffle", "Stmt", "StringImm", "Sub", "Target",
+    "LT", "Let", "LetStmt", "MatchBufferRegion", "Max", "Min", "Mod", "Mul", "NE", "NO_ATTRS", "Node", "Not", "Op",
+    "Or", "PrimFunc", "Ramp", "Range", "Return", "Select", "SeqStmt", "Shuffle", "Stmt", "StringImm", "Sub", "Target",
     "Token", "Var", "While", "any_node", "as_expr", "as_module", "assert_structural_equal", "binary", "blocks_in",
     "buffers_used", "call", "cast", "children", "children_of", "conjunction", "conjuncts", "const", "constant",
     "first_difference", "fresh", "get_global_func", "index", "list_global_func_names", "load", "loads", "loop",
     "make_block", "map_children", "register_global_func", "remove_global_func", "replace", "replace_at",
     "replace_block", "replace_buffers", "refuse_unscheduled", "rewrite", "seq", "special_node", "store",
-    "structural_equal", "substitute", "substitute_buffer", "unique_name", "variables", "walk", "wellformed",
+    "structural_equal", "substitute", "substitute_buffer", "transform", "unique_name", "variables", "walk",
+    "wellformed",
 ]  # fmt: skip

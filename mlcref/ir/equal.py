@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,8 @@ class _Comparison:
             return self._use(a, b, path)
         if isinstance(a, PrimFunc | graph.Function):
             return self._function(a, b, path)
+        if isinstance(a, graph.MatchCast) and isinstance(b, graph.MatchCast):
+            self._match_dims(a.new_dims(self.left), b.new_dims(self.right))
         return self._fields(a, b, path)
 
     def _fields(self, a: Node, b: Any, path: str) -> str | None:
@@ -145,6 +147,11 @@ class _Comparison:
             both = isinstance(x, Var) and isinstance(y, Var) and x.type == y.type
             if both and x not in self.left and y not in self.right:
                 self.left[x], self.right[y] = y, x
+
+    def _match_dims(self, a: Sequence[Var], b: Sequence[Var]) -> None:
+        """Dimensions that a ``MatchCast`` binds, in order."""
+        for x, y in zip(a, b, strict=False):
+            self.left[x], self.right[y] = y, x
 
     def _function(self, a: PrimFunc | graph.Function, b: Any, path: str) -> str | None:
         """Shape variables of parameters are bound by the call."""

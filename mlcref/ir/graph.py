@@ -6,144 +6,31 @@ call is bound to a variable, and the operands of a call are variables, constants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401  (gives numpy the names of bfloat16 and the float8 types)
 import numpy as np
 
 from mlcref import dtype as dt
-from mlcref.errors import TypeMismatch
+from mlcref.errors import MlcrefError, TypeMismatch
 from mlcref.ir import expr as tir
 from mlcref.ir.base import NO_ATTRS, Attrs, Node, Value, binds, node, plain
 from mlcref.ir.function import BaseFunc, GlobalVar
-
-DimLike = Any
-"""An extent: an int, or an int64 expression over symbolic dimensions."""
-
-
-class StructInfo(Node):
-    """What is known about a value before the program runs."""
-
-    __slots__ = ()
-
-
-class GraphExpr(Node):
-    """Base of expressions of the graph level."""
-
-    __slots__ = ()
-
-    @property
-    def struct_info(self) -> StructInfo:
-        """What is known about the value."""
-        raise NotImplementedError
-
-
-def dim(value: DimLike) -> tir.Expr:
-    """``value`` as an int64 extent; raises ``TypeMismatch`` for a negative number or another type."""
-    expr = value if isinstance(value, tir.Expr) else tir.as_expr(value, "int64")
-    if isinstance(expr, tir.Const) and dt.is_integer(expr.type):
-        expr = tir.cast("int64", expr)
-    if expr.dtype != "int64":
-        raise TypeMismatch(
-            lambda: f"a dimension of a tensor is int64, not {expr.dtype}: {expr!r}", hint="declare it with T.int64()"
-        )
-    if isinstance(expr, tir.Const) and expr.value < 0:
-        raise TypeMismatch(f"a dimension cannot be {expr.value}")
-    return expr
-
-
-@node
-class ObjectStructInfo(StructInfo):
-    """Nothing is known."""
-
-
-@node
-class ShapeExpr(GraphExpr):
-    """A shape as a value: int64 extents."""
-
-    values: tuple[tir.Expr, ...]
-
-    if TYPE_CHECKING:
-
-        def __init__(self, values: Iterable[DimLike]) -> None: ...
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple([dim(value) for value in self.values]))
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __iter__(self) -> Iterator[tir.Expr]:
-        return iter(self.values)
-
-    def __getitem__(self, index: int) -> tir.Expr:
-        return self.values[index]
-
-    @property
-    def struct_info(self) -> ShapeStructInfo:
-        """The shape of itself."""
-        return ShapeStructInfo(self.values)
-
-
-@node
-class TensorStructInfo(StructInfo):
-    """A tensor of ``dtype``; ``shape`` is a ``ShapeExpr``, or None when only ``ndim`` (-1: not even that) is known.
-
-    >>> TensorStructInfo((1, 784), "float32").ndim
-    2
-    """
-
-    shape: ShapeExpr | None = None
-    dtype: str = "float32"
-    ndim: int = -1
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self, shape: ShapeExpr | Iterable[DimLike] | None = None, dtype: str = "float32", ndim: int = -1
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", dt.canonical(self.dtype))
-        if self.shape is None:
-            return
-        shape = ShapeExpr(self.shape) if type(self.shape) is not ShapeExpr else self.shape
-        if self.ndim not in (-1, len(shape)):
-            raise TypeMismatch(f"a shape of {len(shape)} dimensions with ndim={self.ndim}")
-        object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "ndim", len(shape))
-
-
-@node
-class ShapeStructInfo(StructInfo):
-    """A shape; ``values`` are its extents, or None when only ``ndim`` is known."""
-
-    values: tuple[tir.Expr, ...] | None = None
-    ndim: int = -1
-
-    if TYPE_CHECKING:
-
-        def __init__(self, values: Iterable[DimLike] | None = None, ndim: int = -1) -> None: ...
-
-    def __post_init__(self) -> None:
-        if self.values is not None:
-            object.__setattr__(self, "values", tuple([dim(value) for value in self.values]))
-            object.__setattr__(self, "ndim", len(self.values))
-
-
-@node
-class TupleStructInfo(StructInfo):
-    """A tuple of values."""
-
-    fields: tuple[StructInfo, ...] = ()
-
-    if TYPE_CHECKING:
-
-        def __init__(self, fields: Iterable[StructInfo] = ()) -> None: ...
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fields", tuple(self.fields))
+from mlcref.ir.struct_info import (
+    GraphExpr as GraphExpr,
+    ObjectStructInfo as ObjectStructInfo,
+    ShapeExpr as ShapeExpr,
+    ShapeStructInfo as ShapeStructInfo,
+    StructInfo as StructInfo,
+    TensorStructInfo as TensorStructInfo,
+    TupleStructInfo as TupleStructInfo,
+    dim as dim,
+    extents_of as extents_of,
+)
 
 
 @node
@@ -259,8 +146,17 @@ class Op(GraphExpr):
 
     @staticmethod
     def get(name: str) -> Op:
-        """The operator called ``name``, such as "relax.call_tir"."""
-        return _OPS.setdefault(name, Op(name))
+        """The operator called ``name``, such as "relax.add"; raises ``MlcrefError`` where there is none.
+
+        Source: ``tvm.ir.Op.get``.
+        """
+        if name not in _OPS:
+            load_operators()
+        if name not in _OPS:
+            close = difflib.get_close_matches(name, _OPS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else None
+            raise MlcrefError(f"there is no operator {name!r}", rule="graph.op", hint=hint)
+        return _OPS[name]
 
     @property
     def struct_info(self) -> ObjectStructInfo:
@@ -269,28 +165,80 @@ class Op(GraphExpr):
 
 
 _OPS: dict[str, Op] = {}
-CALL_TIR = Op.get("relax.call_tir")
-CALL_DPS_PACKED = Op.get("relax.call_dps_packed")
+_INFERENCE: dict[Op, Callable[[Call], StructInfo]] = {}
+
+
+_ON_USE: list[str] = []
+
+
+def operators_on_use(module: str) -> None:
+    """Import ``module``, which enters operators, when one is asked for that is not known yet."""
+    _ON_USE.append(module)
+
+
+def load_operators() -> None:
+    """Import what enters operators."""
+    while _ON_USE:
+        import_module(_ON_USE.pop())
+
+
+def new_op(name: str, infer: Callable[[Call], StructInfo] | None = None) -> Op:
+    """The new operator ``name``; ``infer`` says what is known about the result of a call of it."""
+    op = _OPS[name] = Op(name)
+    if infer is not None:
+        _INFERENCE[op] = infer
+    return op
+
+
+CALL_TIR = new_op("relax.call_tir")
+CALL_DPS_PACKED = new_op("relax.call_dps_packed")
+
+
+def _as_attrs(attrs: Mapping[str, Any] | None) -> Attrs:
+    return attrs if isinstance(attrs, Attrs) else Attrs(attrs) if attrs else NO_ATTRS
 
 
 @node
 class Call(GraphExpr):
-    """``op`` applied to ``args``; ``sinfo_args`` says what is known about the result.
+    """``op`` applied to ``args``; ``sinfo_args`` says what is known about the result where the operator does not.
 
     For ``relax.call_tir`` and ``relax.call_dps_packed`` the arguments are the callee, the tuple of inputs and, where
-    the callee takes scalars behind its buffers, the shape of their values. Where ``op`` is the name of a graph function
-    of the module they are what that function takes.
+    the callee takes scalars behind its buffers, the shape of their values. A ``GlobalVar`` as ``op`` calls a graph
+    function of the module; ``BlockBuilder.normalize`` fills in what such a call returns.
     """
 
     op: GraphExpr | GlobalVar
     args: tuple[GraphExpr | GlobalVar, ...]
     attrs: Attrs = NO_ATTRS
     sinfo_args: tuple[StructInfo, ...] = ()
+    _known: Value = dataclasses.field(init=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            op: GraphExpr | GlobalVar,
+            args: Iterable[GraphExpr | GlobalVar],
+            attrs: Mapping[str, Any] | None = None,
+            sinfo_args: Iterable[StructInfo] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", None)
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "sinfo_args", tuple(self.sinfo_args or ()))
+        object.__setattr__(self, "attrs", _as_attrs(self.attrs))
 
     @property
     def struct_info(self) -> StructInfo:
-        """The struct info argument, or the tuple of them."""
-        return self.sinfo_args[0] if len(self.sinfo_args) == 1 else TupleStructInfo(self.sinfo_args)
+        """The struct info argument, else what the operator infers; raises ``TypeMismatch`` for unfit operands."""
+        if self.sinfo_args:
+            return self.sinfo_args[0] if len(self.sinfo_args) == 1 else TupleStructInfo(self.sinfo_args)
+        if self._known is None:
+            infer = _INFERENCE.get(self.op) if isinstance(self.op, Op) else None
+            object.__setattr__(self, "_known", infer(self) if infer else ObjectStructInfo())
+        known: StructInfo = self._known
+        return known
 
 
 @node
@@ -302,10 +250,37 @@ class VarBinding(Node):
 
 
 @node
+class MatchCast(Node):
+    """``var`` stands for ``value``, which is found to be what ``struct_info`` says when the program runs.
+
+    Symbolic dimensions that ``struct_info`` mentions first are bound to what they are in ``value``.
+    """
+
+    var: Var = binds()
+    value: GraphExpr
+    struct_info: StructInfo
+
+    def new_dims(self, known: Collection[tir.Var]) -> tuple[tir.Var, ...]:
+        """The dimensions that this binds, where those in ``known`` are bound before."""
+        dims = (extent for extent in extents_of(self.struct_info) if isinstance(extent, tir.Var))
+        return tuple(dict.fromkeys(var for var in dims if var not in known))
+
+
+Binding = VarBinding | MatchCast
+
+
+@node
 class BindingBlock(Node):
     """Bindings in order."""
 
-    bindings: tuple[VarBinding, ...]
+    bindings: tuple[Binding, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, bindings: Iterable[Binding]) -> None: ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bindings", tuple(self.bindings))
 
 
 @node
@@ -332,15 +307,32 @@ class Function(BaseFunc):
 
     params: tuple[Var, ...] = binds()
     body: SeqExpr
-    ret_struct_info: StructInfo
+    ret_struct_info: StructInfo = None  # type: ignore[assignment]  # what the body is
     attrs: Attrs = NO_ATTRS
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            params: Iterable[Var],
+            body: GraphExpr,
+            ret_struct_info: StructInfo | None = None,
+            attrs: Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        body = self.body if isinstance(self.body, SeqExpr) else SeqExpr((), self.body)
+        object.__setattr__(self, "params", tuple(self.params))
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "ret_struct_info", self.ret_struct_info or body.struct_info)
+        object.__setattr__(self, "attrs", _as_attrs(self.attrs))
 
     @property
     def name(self) -> str:
         """The global symbol, "main" when there is none."""
         return str(self.attrs.get("global_symbol", "main"))
 
-    def bindings(self) -> Iterator[VarBinding]:
+    def bindings(self) -> Iterator[Binding]:
         """All bindings, in order."""
         for block in self.body.blocks:
             yield from block.bindings
@@ -354,16 +346,13 @@ class Function(BaseFunc):
                     found[extent] = None
         return tuple(found)
 
-
-def extents_of(info: StructInfo) -> Iterator[tir.Expr]:
-    """The extents that ``info`` mentions, in order."""
-    if isinstance(info, TensorStructInfo) and info.shape is not None:
-        yield from info.shape
-    elif isinstance(info, ShapeStructInfo) and info.values is not None:
-        yield from info.values
-    elif isinstance(info, TupleStructInfo):
-        for field in info.fields:
-            yield from extents_of(field)
+    def all_dims(self) -> tuple[tir.Var, ...]:
+        """The symbolic dimensions: of the parameters, then those that ``MatchCast`` binds."""
+        found = dict.fromkeys(self.shape_vars())
+        for binding in self.bindings():
+            if isinstance(binding, MatchCast):
+                found.update(dict.fromkeys(binding.new_dims(found)))
+        return tuple(found)
 
 
 def const(value: Any, dtype: str | None = None) -> Constant:

@@ -48,8 +48,10 @@ def evaluate(expr: Expr, sizes: Sizes) -> int:
     return operation(a, b)
 
 
-def match_arguments(name: str, params: Sequence[graph.Var], args: Sequence[object]) -> Sizes:
-    """The sizes of the symbolic dimensions of function ``name`` in a call with ``args``.
+def match_arguments(
+    name: str, params: Sequence[graph.Var], args: Sequence[object], known: Sizes | None = None
+) -> Sizes:
+    """The sizes of the symbolic dimensions of function ``name`` in a call with ``args``; ``known`` sizes are given.
 
     Tensors are anything with ``shape`` and ``dtype``; shapes are tuples of ints. Raises ``CallError`` (rules
     ``call.count``, ``call.type``, ``call.dtype``, ``call.rank``, ``call.shape``, ``call.symbol``) for arguments that do
@@ -59,7 +61,7 @@ def match_arguments(name: str, params: Sequence[graph.Var], args: Sequence[objec
         listed = ", ".join(param.name_hint for param in params)
         plural = "argument" if len(params) == 1 else "arguments"
         raise CallError(f"{name}: takes {len(params)} {plural} ({listed}), got {len(args)}", rule="call.count")
-    match = _Match(name)
+    match = _Match(name, known or {})
     for param, argument in zip(params, args, strict=True):
         match.value(param.name_hint, param.struct_info, argument)
     match.check_extents()
@@ -67,10 +69,10 @@ def match_arguments(name: str, params: Sequence[graph.Var], args: Sequence[objec
 
 
 class _Match:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, known: Sizes) -> None:
         self.name = name
-        self.sizes: Sizes = {}
-        self.sources: dict[Var, str] = {}
+        self.sizes: Sizes = dict(known)
+        self.sources: dict[Var, str] = dict.fromkeys(known, "the arguments")
         self.computed: list[tuple[str, Expr, int]] = []
 
     def refuse(self, what: str, rule: str, hint: str | None = None) -> NoReturn:

@@ -86,8 +86,10 @@ class _Binding:
         self.variables[var] = new
         return new
 
-    def binding(self, binding: graph.VarBinding) -> graph.VarBinding:
+    def binding(self, binding: graph.Binding) -> graph.Binding:
         value = self.node(binding.value)
+        if isinstance(binding, graph.MatchCast):
+            return graph.MatchCast(self.introduced(binding.var), value, self.node(binding.struct_info))
         return graph.VarBinding(self.introduced(binding.var), value)
 
     def node(self, node: Any) -> Any:

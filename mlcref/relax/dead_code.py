@@ -62,9 +62,10 @@ def _without_unused(func: graph.Function) -> graph.Function:
     used = {node for node in walk(func.body.body) if isinstance(node, graph.Var)}
     kept: list[graph.BindingBlock] = []
     for block in reversed(func.body.blocks):
-        bindings: list[graph.VarBinding] = []
+        bindings: list[graph.Binding] = []
         for binding in reversed(block.bindings):
-            if binding.var in used or not isinstance(block, graph.DataflowBlock):
+            checks = isinstance(binding, graph.MatchCast)
+            if binding.var in used or checks or not isinstance(block, graph.DataflowBlock):
                 bindings.append(binding)
                 used |= {node for node in walk(binding.value) if isinstance(node, graph.Var)}
         if bindings:

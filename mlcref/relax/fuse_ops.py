@@ -44,7 +44,7 @@ class _Call:
 
     ``users`` is empty for what the block returns. ``leader`` is another call of its group, or itself."""
 
-    binding: graph.VarBinding
+    binding: graph.Binding
     kind: OpPatternKind
     number: int
     users: list[tuple[_Call, OpPatternKind]] = field(default_factory=list)
@@ -138,7 +138,7 @@ def _calls(block: graph.DataflowBlock, module: IRModule) -> list[_Call]:
     return calls
 
 
-def _kind(binding: graph.VarBinding, module: IRModule) -> OpPatternKind:
+def _kind(binding: graph.Binding, module: IRModule) -> OpPatternKind:
     program, value = callee_of(module, binding.value), binding.value
     if program is None or not isinstance(value, graph.Call) or len(value.args) > 2:
         return OpPatternKind.OPAQUE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class _Lowering:
 
     def program(self) -> Program:
         for binding in self.func.bindings():
+            self.check(binding)
             self.registers[binding.var] = self.value(binding.value)
         result = self.value(self.func.body.body)
         return Program(self.name, self.func.params, tuple(self.code), self.count, result)
@@ -82,6 +83,15 @@ class _Lowering:
             f"{self.name}: a {type(value).__name__} has no value at run time", rule="graph.lower", root=self.func
         )
 
+    def check(self, binding: graph.Binding) -> None:
+        if isinstance(binding, graph.MatchCast):
+            self.refuse("match_cast", binding, "give the parameter a known shape")
+
+    def refuse(self, what: str, node: Node, hint: str) -> NoReturn:
+        marks = [(node, "neither a tensor program nor a registered function")]
+        message = f"{self.name}: {what} has no lowering"
+        raise UnsupportedError(message, rule="graph.lower", root=self.func, marks=marks, hint=hint)
+
     def emit(self, instruction: Allocate | LoadConstant | MakeShape | MakeTuple | GetField) -> int:
         self.code.append(instruction)
         return instruction.to
@@ -96,6 +106,7 @@ class _Lowering:
         self.registers.update({param: self.value(arg) for param, arg in zip(callee.params, call.args, strict=True)})
         self.dims = {var: substitute(size, outer) for var, size in own.items()}
         for binding in callee.bindings():
+            self.check(binding)
             self.registers[binding.var] = self.value(binding.value)
         result = self.value(callee.body.body)
         self.dims = outer
@@ -110,13 +121,7 @@ class _Lowering:
             return self.inlined(self.module[call.op], call)
         if call.op not in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             op = call.op.name if isinstance(call.op, graph.Op) else type(call.op).__name__
-            raise UnsupportedError(
-                f"{self.name}: a call of {op} has no lowering",
-                rule="graph.lower",
-                root=self.func,
-                marks=[(call, "no tensor program and no registered function")],
-                hint="call a tensor program with R.call_tir or a registered function with R.call_dps_packed",
-            )
+            self.refuse(f"a call of {op}", call, "relax.transform.LegalizeOps makes it a call of a tensor program")
         inputs = call.args[1]
         fields = inputs.fields if isinstance(inputs, graph.Tuple) else (inputs,)
         sources = [self.value(field) for field in fields]

@@ -38,9 +38,13 @@ class Rewriter:
         """``func`` rebuilt; blocks without bindings are left out."""
         blocks: list[graph.BindingBlock] = []
         for block in func.body.blocks:
-            made: list[graph.VarBinding] = []
+            made: list[graph.Binding] = []
             for binding in block.bindings:
-                made += self.binding(graph.VarBinding(binding.var, self.operand(binding.value)))
+                value = self.operand(binding.value)
+                if isinstance(binding, graph.MatchCast):
+                    made.append(graph.MatchCast(binding.var, value, binding.struct_info))
+                else:
+                    made += self.binding(graph.VarBinding(binding.var, value))
             if made:
                 append_block(blocks, type(block)(tuple(made)))
         body = graph.SeqExpr(tuple(blocks), self.operand(func.body.body))

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from mlcref import dtype as dt
-from mlcref.errors import WellformedError
+from mlcref.arith import same_info
+from mlcref.errors import TypeMismatch, WellformedError
 from mlcref.ir import graph
 from mlcref.ir.base import Node
 from mlcref.ir.buffer import Buffer
-from mlcref.ir.equal import structural_equal
 from mlcref.ir.expr import Const, Expr, Var
 from mlcref.ir.function import BaseFunc, GlobalVar, IRModule, PrimFunc, as_module
 from mlcref.ir.visit import map_children, substitute, variables, walk
@@ -20,7 +20,7 @@ def wellformed_graph(program: IRModule | BaseFunc) -> None:
     """Raise ``WellformedError`` unless every graph function of ``program`` keeps these invariants.
 
     * G1 a variable is bound once and used after its binding; a dataflow variable is used in its block only;
-    * G2 every symbolic dimension is the whole extent of some parameter's dimension;
+    * G2 every symbolic dimension is the whole extent of a dimension of some parameter, or of a ``match_cast`` before;
     * G3 every call is bound to a variable, its operands are variables, constants, shapes and tuples of those; no block
       is empty, and plain blocks do not follow each other;
     * G4 a called tensor program exists, and its parameters fit the inputs, then the results, then the scalars;
@@ -74,7 +74,7 @@ class _Checker:
             self.scope = {var for var in self.scope if not isinstance(var, graph.DataflowVar)}
         self.operand(self.func.body.body, self.func.body.body)
         self.dimensions(self.func.ret_struct_info, self.func)
-        if not structural_equal(self.func.ret_struct_info, self.func.body.struct_info):
+        if not same_info(self.func.ret_struct_info, self.func.body.struct_info):
             self.fail("G5", "the result is not what the function says it returns", self.func.body.body)
 
     def bind(self, var: graph.Var, at: Node) -> None:
@@ -84,7 +84,7 @@ class _Checker:
         self.bound.add(var)
         self.scope.add(var)
 
-    def binding(self, binding: graph.VarBinding) -> None:
+    def binding(self, binding: graph.Binding) -> None:
         value = binding.value
         if isinstance(value, graph.Call):
             self.call(value, binding)
@@ -92,9 +92,18 @@ class _Checker:
             self.operand(value.tuple_value, binding)
         else:
             self.operand(value, binding)
-        if not structural_equal(binding.var.struct_info, value.struct_info):
+        announced = binding.struct_info if isinstance(binding, graph.MatchCast) else self.inferred(binding)
+        if not same_info(binding.var.struct_info, announced):
             self.fail("G5", f"the value of {binding.var.name_hint} is not what the variable says", binding)
+        if isinstance(binding, graph.MatchCast):
+            self.dims.update(binding.new_dims(self.dims))
         self.bind(binding.var, binding)
+
+    def inferred(self, binding: graph.VarBinding) -> graph.StructInfo:
+        try:
+            return binding.value.struct_info
+        except TypeMismatch as error:
+            self.fail("G5", error.what, binding, error.hint)
 
     def operand(self, value: Node, at: Node) -> None:
         if isinstance(value, graph.Var):
@@ -114,7 +123,7 @@ class _Checker:
             hint = f'add a parameter with the extent "{name}"'
             self.fail("G2", f"no parameter says what the dimension {name} is", at, hint)
 
-    def call(self, call: graph.Call, at: graph.VarBinding) -> None:
+    def call(self, call: graph.Call, at: graph.Binding) -> None:
         for arg in call.args:
             self.operand(arg, at)
         for info in call.sinfo_args:
@@ -131,7 +140,7 @@ class _Checker:
             known = ", ".join(self.module.prim_funcs()) or "none"
             self.fail("G4", f"the module has no tensor program {name!r}", at, f"its tensor programs: {known}")
 
-    def graph_call(self, name: GlobalVar, call: graph.Call, at: graph.VarBinding) -> None:
+    def graph_call(self, name: GlobalVar, call: graph.Call, at: graph.Binding) -> None:
         callee = self.module.functions.get(name.name_hint)
         if not isinstance(callee, graph.Function):
             self.fail("G4", f"the module has no graph function {name.name_hint!r}", at)
@@ -143,12 +152,12 @@ class _Checker:
         returned = returned_by(callee, call)
         for param, arg in zip(callee.params, call.args, strict=True):
             wanted = in_terms_of_caller(param.struct_info, callee, call)
-            if isinstance(arg, GlobalVar) or not structural_equal(wanted, arg.struct_info):
+            if isinstance(arg, GlobalVar) or not same_info(wanted, arg.struct_info):
                 self.fail("G4", f"{name.name_hint} does not take this as {param.name_hint}", at)
-        if not structural_equal(returned, call.struct_info):
+        if not same_info(returned, call.struct_info):
             self.fail("G5", f"{name.name_hint} does not return what the call says", at)
 
-    def signature(self, callee: PrimFunc, call: graph.Call, at: graph.VarBinding) -> None:
+    def signature(self, callee: PrimFunc, call: graph.Call, at: graph.Binding) -> None:
         given = list(_passed(call))
         name = callee.name
         if len(given) != len(callee.params):
@@ -164,7 +173,7 @@ class _Checker:
                 self.fail("G4", f"{name} takes {wanted} as {param.name}", at)
 
     def buffer(
-        self, name: str, param: Buffer, info: graph.TensorStructInfo, extents: dict[Var, Expr], at: graph.VarBinding
+        self, name: str, param: Buffer, info: graph.TensorStructInfo, extents: dict[Var, Expr], at: graph.Binding
     ) -> None:
         if info.dtype != dt.canonical(param.type):
             self.fail("G4", f"{name} takes {param.name} of {param.type}, got {info.dtype}", at)

@@ -86,6 +86,14 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Cast:
+    """``R.match_cast(value, form)``."""
+
+    value: Any
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionAttributes:
     """``R.func_attr``."""
 
@@ -137,6 +145,13 @@ def dataflow() -> Dataflow:
 def output(*variables: Any) -> Output:
     """The variables of a dataflow block that are seen outside."""
     return Output(variables)
+
+
+def match_cast(value: Any, struct_info: Any) -> Cast:
+    """``value``, of which ``struct_info`` is found to hold when the program runs; new dimensions in it are bound."""
+    if not isinstance(struct_info, FORMS):
+        raise TypeMismatch("R.match_cast takes a description such as R.Tensor((n,), dtype)")
+    return Cast(value, struct_info)
 
 
 def func_attr(attrs: Mapping[str, Any]) -> FunctionAttributes:
@@ -218,5 +233,5 @@ def ExternFunc(name: str) -> graph.ExternFunc:
 
 __all__ = [
     "ExternFunc", "Object", "Shape", "Tensor", "Tuple", "call_dps_packed", "call_tir", "const", "dataflow", "func_attr",
-    "output", "shape",
+    "match_cast", "output", "shape",
 ]  # fmt: skip

@@ -147,7 +147,7 @@ def from_source(text: str, env: Mapping[str, Any] | None = None, filename: str =
         elif isinstance(node, ast.FunctionDef) and (defined := macro_of(node, source, evaluate, scope.env)) is not None:
             names[node.name] = defined
         elif isinstance(node, ast.FunctionDef):
-            found.append(_parse_function(node, source, scope.env, ()))
+            found.append(_parse_function(node, source, scope.env, {}))
         else:
             _preamble(node, source, scope, names)
     if len(found) != 1:
@@ -227,7 +227,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 def _parse_module(node: ast.ClassDef, source: Source, env: Mapping[str, Any], check_well_formed: bool) -> IRModule:
     """The module that a class spells."""
-    names = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+    names = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
     functions: dict[str, BaseFunc] = {}
     attrs: dict[str, Any] = {}
     called = ChainMap({node.name: module_name(node)}, env)  # type: ignore[arg-type]
@@ -247,7 +247,7 @@ def _parse_function(
     node: ast.FunctionDef,
     source: Source,
     env: Mapping[str, Any],
-    names: list[str] | tuple[()],
+    names: Mapping[str, ast.FunctionDef],
     check_well_formed: bool = True,
     called: Mapping[str, Any] | None = None,
 ) -> BaseFunc:

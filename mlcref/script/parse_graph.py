@@ -3,98 +3,58 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from mlcref.arith import same_info
 from mlcref.errors import ScriptError, TypeMismatch
-from mlcref.ir import Attrs, Expr, GlobalVar, Var, graph, structural_equal, unique_name
+from mlcref.ir import Attrs, Expr, GlobalVar, Var, graph, unique_name
 from mlcref.ir.graph import StructInfo
+from mlcref.ir.graph_calls import result_of
 from mlcref.script.dialects import canonical_attribute
-from mlcref.script.graph_names import FORMS, Dataflow, FunctionAttributes, Output, value
+from mlcref.script.graph_evaluator import AnyModule, GraphEvaluator, described
+from mlcref.script.graph_names import FORMS, Cast, Dataflow, FunctionAttributes, Output, value
 from mlcref.script.parse_expr import Evaluator
 from mlcref.script.registry import register_function_parser
 from mlcref.script.scope import Scope
 from mlcref.script.source import Source
 
 
+Functions = Mapping[str, ast.FunctionDef]
+"""The definitions of the functions of a module by their names."""
+
+
 def parse_graph_function(
-    node: ast.FunctionDef, env: Mapping[str, Any], source: Source, functions: Sequence[str] = ()
+    node: ast.FunctionDef, env: Mapping[str, Any], source: Source, functions: Functions | None = None
 ) -> graph.Function:
-    """The graph function that ``node`` defines; ``functions`` are the names of the functions of its module.
+    """The graph function that ``node`` defines; ``functions`` are the definitions of its module by their names.
 
     Raises ``ScriptError`` where the text is no graph function.
     """
     return _GraphParser(node, env, source, functions).function()
 
 
-class _GraphEvaluator(Evaluator):
-    """Expressions of graph functions: those of scripts, and fields of tuples."""
-
-    hidden: frozenset[str] = frozenset()
-
-    def value(self, node: ast.expr) -> Any:
-        if isinstance(node, ast.Name) and node.id not in self.scope:
-            self.check_name(node)
-        if isinstance(node, ast.Subscript):
-            base = self.value(node.value)
-            if isinstance(base, graph.GraphExpr):
-                return self.field(base, node)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
-            function = self.value(node.func)
-            if isinstance(function, GlobalVar):
-                return self.call_of(function, node)
-        return super().value(node)
-
-    def call_of(self, function: GlobalVar, node: ast.Call) -> graph.Call:
-        """A call of a graph function, which says what it is when it is bound."""
-        if node.keywords:
-            raise self.source.error(node, "a graph function takes plain arguments only", rule="script.arguments")
-        return graph.Call(function, tuple([self.build(arg, value, self.value(arg)) for arg in node.args]))
-
-    def check_name(self, node: ast.Name) -> None:
-        if node.id in self.hidden:
-            hint = f"list it in R.output: R.output({node.id})"
-            raise self.source.error(node, f"{node.id} is not seen outside its dataflow block", hint, rule="script.name")
-        if node.id == "metadata":
-            hint = 'print with script(show_meta=True), or parse with env={"metadata": metadata_of(mod)}'
-            raise self.source.error(node, "the text leaves out its constants", hint, rule="script.metadata")
-
-    def field(self, base: graph.GraphExpr, node: ast.Subscript) -> graph.GraphExpr:
-        index = super().value(node.slice)
-        info = base.struct_info
-        if not isinstance(info, graph.TupleStructInfo) or not isinstance(index, int):
-            raise self.source.error(node, "only fields of a tuple can be taken, by number: x[0]")
-        if not 0 <= index < len(info.fields):
-            raise self.source.error(node, f"a tuple of {len(info.fields)} fields has no field {index}")
-        return graph.TupleGetItem(base, index)
-
-
-class _AnyModule:
-    """``cls`` of a function without a module around it: it names functions of a module to come."""
-
-    def __getattr__(self, name: str) -> GlobalVar:
-        return GlobalVar(name)
-
-
 class _GraphParser:
     def __init__(
-        self, node: ast.FunctionDef, env: Mapping[str, Any], source: Source, functions: Sequence[str]
+        self, node: ast.FunctionDef, env: Mapping[str, Any], source: Source, functions: Functions | None
     ) -> None:
-        self.node, self.source = node, source
+        self.node, self.source, self.env, self.functions = node, source, env, functions or {}
         self.scope = Scope(env)
-        self.evaluate = _GraphEvaluator(source, self.scope)
-        self.module = SimpleNamespace(**{name: GlobalVar(name) for name in functions}) if functions else _AnyModule()
+        self.evaluate = GraphEvaluator(source, self.scope, self.call_function)
+        names = {name: GlobalVar(name) for name in self.functions}
+        self.module = SimpleNamespace(**names) if names else AnyModule()
         self.dims: dict[str, Var] = {}
         self.signature_done = False
         self.attrs: dict[str, Any] = {}
         self.names: set[str] = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
         self.blocks: list[graph.BindingBlock] = []
-        self.pending: list[graph.VarBinding] = []
         self.exported: dict[str, ast.stmt] | None = None
-        for name in functions:
-            self.scope.define(name, GlobalVar(name))
+        self.casts = any(isinstance(name, ast.Attribute) and name.attr == "match_cast" for name in ast.walk(node))
+        self.pending: list[graph.Binding] = []
+        for name, var in names.items():
+            self.scope.define(name, var)
 
     def function(self) -> graph.Function:
         """The whole function."""
@@ -179,7 +139,7 @@ class _GraphParser:
         if self.node.returns is None or isinstance(self.node.returns, ast.Constant):
             return
         said = self.annotated(self.node.returns, self.node.returns)
-        if not structural_equal(said, body.struct_info):
+        if not same_info(said, body.struct_info):
             what = f"the function returns {body.struct_info!r}, not {said!r}"
             raise self.source.error(self.node.returns, what, rule="script.return")
 
@@ -226,18 +186,32 @@ class _GraphParser:
         if isinstance(given, Var) and not given.name:
             self.declare(target, given)
             return
-        made = self.evaluate.build(right, value, given)
+        exported = self.is_exported(target.id, node)
+        if isinstance(given, Cast):
+            self.scope.define(target.id, self.match_cast(target, given, exported))
+            return
         said = None if annotation is None else self.annotated(node, annotation)
-        if said is not None and isinstance(made, graph.Call) and not made.sinfo_args:
+        made = self.evaluate.build(right, value, given)
+        if said is not None and _is_open(made):
             made = graph.Call(made.op, made.args, made.attrs, (said,))
-        if said is not None and not structural_equal(said, made.struct_info):
+        if said is not None and not same_info(said, made.struct_info):
             raise self.source.error(target, f"{target.id} is {made.struct_info!r}, not {said!r}", rule="script.type")
-        self.scope.define(target.id, self.bind(target.id, self.normal(made), self.is_exported(target.id, node)))
+        self.scope.define(target.id, self.bind(target.id, self.normal(made), exported))
+
+    def match_cast(self, target: ast.Name, cast: Cast, exported: bool) -> graph.Var:
+        """``y = R.match_cast(x, R.Tensor((n,), "float32"))``; n may be a new dimension."""
+        made = self.operand(target, self.evaluate.build(target, value, cast.value))
+        info: StructInfo = self.evaluate.build(target, cast.form.describe)
+        var = (graph.Var if exported else graph.DataflowVar)(target.id, info)
+        self.pending.append(graph.MatchCast(var, made, info))
+        return var
 
     def declare(self, target: ast.Name, var: Var) -> None:
         """``n = T.int64()``: a name for a dimension of the parameters."""
         if var.dtype != "int64":
             raise self.source.error(target, f"a dimension is int64, not {var.dtype}", rule="script.dimension")
+        if target.id not in self.dims and self.casts:
+            self.dims[target.id] = Var(target.id, "int64")
         if target.id not in self.dims:
             hint = f'a parameter must have the extent "{target.id}"'
             what = f"no parameter says what {target.id} is"
@@ -245,6 +219,27 @@ class _GraphParser:
         self.scope.define(target.id, self.dims[target.id])
 
     # Bindings
+
+    def call_function(self, node: ast.Call, callee: GlobalVar, args: list[Any]) -> graph.Call:
+        """A call of a graph function of the module; its result is what its definition announces."""
+        if node.keywords:
+            raise self.source.error(node, "a graph function takes plain arguments only", rule="script.arguments")
+        definition = self.functions.get(callee.name_hint)
+        if definition is None:
+            return graph.Call(callee, [self.evaluate.build(node, value, arg) for arg in args])
+        params, result = _GraphParser(definition, self.env, self.source, self.functions).signature()
+        values = [self.evaluate.build(node, value, arg) for arg in args]
+        infos = [described(item) for item in values]
+        info = self.evaluate.build(node, result_of, callee.name_hint, params, result, infos) if result else None
+        return graph.Call(callee, values, None, (info,) if info else None)
+
+    def signature(self) -> tuple[list[StructInfo], StructInfo | None]:
+        """The parameters of the function, and its result where it announces it."""
+        params = [param.struct_info for param in self.parameters()]
+        returns = self.node.returns
+        if returns is None or isinstance(returns, ast.Constant):
+            return params, None
+        return params, self.annotated(returns, returns)
 
     def build(self, node: ast.expr) -> graph.GraphExpr:
         made: graph.GraphExpr = self.evaluate.build(node, value, self.evaluate.value(node))
@@ -265,7 +260,7 @@ class _GraphParser:
     def normal(self, item: graph.GraphExpr) -> graph.GraphExpr:
         """``item`` with operands in normal form."""
         if isinstance(item, graph.Call):
-            if not item.sinfo_args:
+            if _is_open(item):
                 hint = 'annotate the name that it gets: x: R.Tensor((1, 10), "float32") = cls.f(y)'
                 raise self.source.error(self.node, "a call of a graph function does not say what it is", hint)
             args = tuple([arg if isinstance(arg, GlobalVar) else self.operand(self.node, arg) for arg in item.args])
@@ -335,6 +330,11 @@ class _GraphParser:
             if not isinstance(arg, ast.Name):
                 raise self.source.error(arg, "R.output lists names", rule="script.output")
         return {arg.id: arg for arg in call.args if isinstance(arg, ast.Name)}
+
+
+def _is_open(made: graph.GraphExpr) -> bool:
+    """A call of a function that does not announce its result."""
+    return isinstance(made, graph.Call) and isinstance(made.op, GlobalVar) and not made.sinfo_args
 
 
 register_function_parser("relax", parse_graph_function)

@@ -23,6 +23,7 @@ INLINE_ELEMENTS = 16
 """Constants of up to so many elements are always written in full."""
 
 _METADATA = "relax.expr.Constant"
+_DESTINATION_CALLS = (graph.CALL_TIR, graph.CALL_DPS_PACKED)
 
 
 def metadata_of(program: IRModule | BaseFunc) -> dict[str, list[graph.Constant]]:
@@ -45,7 +46,7 @@ def _function_body(page: Page, func: graph.Function, name: str) -> None:
     attrs = {key: value for key, value in func.attrs.items() if key != "global_symbol" or value != name}
     if attrs:
         page.line(f"R.func_attr({literal(page, attrs)})")
-    for var in func.shape_vars():
+    for var in func.all_dims():
         page.line(f"{page.define(var, var.name)} = T.int64()")
     if any(isinstance(node, GlobalVar) for node in walk(func)):
         page.line("cls = Module")
@@ -68,10 +69,15 @@ def _block(page: Page, block: graph.BindingBlock) -> None:
         page.line(f"R.output({', '.join(names)})")
 
 
-def _binding(page: Page, binding: graph.VarBinding) -> str:
-    value, said = expr_text(page, binding.value), ""
-    if isinstance(binding.value, graph.Call) and isinstance(binding.value.op, GlobalVar):
-        said = f": {_describe(page, binding.var.struct_info)}"
+def _binding(page: Page, binding: graph.Binding) -> str:
+    """A binding; it says what its value is where the text of the value does not."""
+    value = expr_text(page, binding.value)
+    info = binding.var.struct_info
+    if isinstance(binding, graph.MatchCast):
+        value, said = f"R.match_cast({value}, {_describe(page, binding.struct_info)})", ""
+    else:
+        inferred = isinstance(binding.value, graph.Call) and binding.value.op not in _DESTINATION_CALLS
+        said = f": {_describe(page, info)}" if inferred else ""
     return f"{page.define(binding.var, binding.var.name_hint)}{said} = {value}"
 
 
@@ -145,14 +151,25 @@ def _op(page: Page, node: graph.Op) -> str:
 
 
 def _call(page: Page, node: graph.Call) -> str:
-    if isinstance(node.op, GlobalVar):
-        return f"{_callee(page, node.op)}({', '.join(expr_text(page, arg) for arg in node.args)})"
-    callee, *args = node.args if node.op in (graph.CALL_TIR, graph.CALL_DPS_PACKED) else (None, *node.args)
-    texts = [expr_text(page, arg) for arg in args]
-    if callee is not None:
-        texts.insert(0, _callee(page, callee))
+    if node.op not in _DESTINATION_CALLS:
+        return _plain_call(page, node)
+    callee, *args = node.args
+    texts = [_callee(page, callee), *(expr_text(page, arg) for arg in args)]
     described = [f"{page.dialect.out_sinfo}={_describe(page, info)}" for info in node.sinfo_args]
     return f"{expr_text(page, node.op)}({', '.join([*texts[:2], *described, *(f'tir_vars={t}' for t in texts[2:])])})"
+
+
+def _plain_call(page: Page, node: graph.Call) -> str:
+    """A call of an operator, or of a function of the module."""
+    function = _callee(page, node.op) if isinstance(node.op, GlobalVar) else expr_text(page, node.op)
+    attributes = [f"{name}={_attribute(value)}" for name, value in node.attrs.items()]
+    return f"{function}({', '.join([*(expr_text(page, arg) for arg in node.args), *attributes])})"
+
+
+def _attribute(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_attribute(item) for item in value)}]"
+    return quote(value) if isinstance(value, str) else _numbers(value)
 
 
 def _callee(page: Page, node: Any) -> str:
@@ -197,7 +214,8 @@ def _block_text(page: Page, node: graph.BindingBlock) -> str:
 _PRINTERS: dict[type, Callable[[Page, Any], str]] = {
     graph.Var: name_of, graph.DataflowVar: name_of, graph.Tuple: _tuple_value, graph.TupleGetItem: _field,
     graph.ShapeExpr: _shape, graph.ExternFunc: _extern, graph.Op: _op, graph.Call: _call, graph.Constant: _constant,
-    graph.VarBinding: _binding, graph.BindingBlock: _block_text, graph.DataflowBlock: _block_text,
+    graph.VarBinding: _binding, graph.MatchCast: _binding,
+    graph.BindingBlock: _block_text, graph.DataflowBlock: _block_text,
     graph.SeqExpr: _seq_expr, graph.TensorStructInfo: _describe, graph.ShapeStructInfo: _describe,
     graph.TupleStructInfo: _describe, graph.ObjectStructInfo: _describe,
 }  # fmt: skip

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from mlcref.ir import BaseFunc
 from mlcref.script.source import Source
 
-FunctionParser = Callable[[ast.FunctionDef, Mapping[str, Any], Source, Sequence[str]], BaseFunc]
-"""Makes a function from its definition, the names around it, its source and the names of its module's functions."""
+FunctionParser = Callable[[ast.FunctionDef, Mapping[str, Any], Source, Mapping[str, ast.FunctionDef]], BaseFunc]
+"""Makes a function from its definition, the names around it, its source and the definitions of its module."""
 
 NodePrinter = Callable[..., Any]
 

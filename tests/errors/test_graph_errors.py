@@ -74,7 +74,7 @@ CALL = 'R.call_dps_packed("twice", (x,), R.Tensor((2, 3), "float32"))'
         (of_body("y = x[0]", "return y"), "only fields of a tuple can be taken", "x[0]"),
         (of_body("y = (x, x)[2]", "return y"), "no item 2", "2"),
         (of_body("t = (x, x)", "return t[2]"), "a tuple of 2 fields has no field 2", "t[2]"),
-        (of_body("y = R.add(x, x)", "return y"), "R.add is unknown", "R.add"),
+        (of_body("y = R.plus(x, x)", "return y"), "R.plus is unknown", "R.plus"),
         (of_body('y = R.call_tir(1, (x,), R.Tensor((2, 3), "float32"))', "return y"), "calls a tensor program", None),
         (of_body('y = R.call_dps_packed("twice", (x,))', "return y"), "does not say what its result is", None),
         (of_body('y = R.call_dps_packed("twice", (x, 2), R.Tensor((2, 3), "float32"))', "return y"), "not int", None),
@@ -209,12 +209,19 @@ def test_symbolic_sizes_that_disagree_are_found_before_the_run():
 
 
 def test_an_operator_without_lowering_is_refused():
-    add = graph.Call(relax.Op.get("relax.add"), (X, X), sinfo_args=(info(2, 3),))
-    module = of([X], bound(add))
-    with pytest.raises(UnsupportedError, match=r"a call of relax\.add has no lowering"):
+    module = of([X], bound(relax.op.add(X, X)))
+    with pytest.raises(UnsupportedError, match=r"a call of relax\.add has no lowering.*\n(.*\n)*hint: .*LegalizeOps"):
         lower_graph(module)
-    with pytest.raises(UnsupportedError, match=r"relax\.add has no meaning here"):
+
+
+def test_a_call_without_meaning_is_refused():
+    module = of([X], bound(graph.Call(graph.new_op("test.nothing"), (X,), None, (info(2, 3),))))
+    with pytest.raises(UnsupportedError, match=r"test\.nothing has no meaning here"):
         interpret_graph(module, np.zeros((2, 3), "float32"))
+    with pytest.raises(UnsupportedError, match=r"test\.nothing has no legalization"):
+        relax.transform.LegalizeOps()(module)
+    with pytest.raises(MlcrefError, match=r"no operator 'relax\.ad'.*\n.*did you mean 'relax\.add'"):
+        relax.Op.get("relax.ad")
 
 
 # Calls
