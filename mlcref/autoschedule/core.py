@@ -9,6 +9,7 @@ from mlcref.autoschedule.channels import schedule_channels_first
 from mlcref.autoschedule.contraction import schedule_contraction
 from mlcref.autoschedule.dots import schedule_dots
 from mlcref.autoschedule.elementwise import schedule_elementwise
+from mlcref.autoschedule.groups import schedule_groups
 from mlcref.autoschedule.inlining import inline_elementwise
 from mlcref.autoschedule.layouts import schedule_with_constant
 from mlcref.autoschedule.machine import Machine
@@ -23,7 +24,8 @@ from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
     schedule_with_constant, schedule_dots, schedule_streams, schedule_rows, schedule_pixels, schedule_channels_first,
-    schedule_contraction, schedule_columns, schedule_window, schedule_transposed, schedule_elementwise,
+    schedule_contraction, schedule_groups, schedule_columns, schedule_window, schedule_transposed,
+    schedule_elementwise,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 

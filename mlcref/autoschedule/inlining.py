@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcref.autoschedule.structure import contraction_of, nest_of, used_in
+from mlcref.autoschedule.structure import contraction_of, grouped, nest_of, used_in
 from mlcref.autoschedule.work import Work
 from mlcref.ir import BlockRealize, Buffer, loads
 from mlcref.schedule import BlockRV, find
@@ -22,7 +22,7 @@ def inline_elementwise(work: Work, block: BlockRV) -> bool:
 def _reads_once(work: Work, reader: BlockRealize, buffer: Buffer) -> bool:
     """Does each element of ``buffer`` go into one instance of the reader, which is no sum of products?"""
     nest = nest_of(work.func, reader.block.token)
-    if nest is None or contraction_of(nest) is not None:
+    if nest is None or contraction_of(nest) is not None or grouped(nest) is not None:
         return False
     reads = [load for load in loads(nest.store.value) if load.buffer is buffer]
     places = {tuple(load.indices) for load in reads}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcref.ir import (
-    Add, BlockRealize, BufferLoad, BufferStore, Cast, Expr, For, IterVar, Mul, PrimFunc, Stmt, Token, Var,
-    variables,
+    Add, BlockRealize, BufferLoad, BufferStore, Cast, Expr, FloorDiv, For, IterVar, Mul, PrimFunc, Stmt, Token, Var,
+    constant, variables, walk,
 )  # fmt: skip
 from mlcref.schedule import find
 
@@ -103,6 +103,49 @@ def contraction_of(nest: Nest) -> Contraction | None:
         columns=tuple([item for item in others if item.var in in_wide and item.var not in in_narrow]),
         batch=tuple([item for item in others if (item.var in in_narrow) == (item.var in in_wide)]),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A sum of products of ``seen`` and ``filters`` over channels in groups. ``lane`` is the iterator over the last
+    dimension of the output: all filters, of which ``filters`` tells each, ``seen`` the group alone. There are ``count``
+    groups of ``size`` filters, which see ``channels`` channels.
+    """
+
+    nest: Nest
+    seen: BufferLoad
+    filters: BufferLoad
+    lane: IterVar
+    size: int
+    count: int
+    channels: int
+
+
+def grouped(nest: Nest) -> Grouped | None:
+    """The sum of products in groups that a block is, None for any other block."""
+    factors = _factors(nest)
+    last = nest.store.indices[-1] if nest.store.indices else None
+    lane = next((item for item in nest.spatial if item.var is last), None)
+    if factors is None or lane is None:
+        return None
+    for seen, filters in (factors, factors[::-1]):
+        sizes = set(_divisors(seen.indices[-1], lane)) if seen.indices and filters.indices else set()
+        size, all_channels = sizes.pop() if len(sizes) == 1 else None, constant(seen.buffer.shape[-1])
+        outer = {var for index in (*seen.indices[:-1], *filters.indices[:-1]) for var in variables(index)}
+        if size is None or size < 2 or all_channels is None or nest.extents[lane.var] % size != 0:
+            continue
+        count = nest.extents[lane.var] // size
+        known = filters.indices[-1] is lane.var and lane.var not in outer and seen.buffer is not filters.buffer
+        if known and all_channels % count == 0:
+            return Grouped(nest, seen, filters, lane, size, count, all_channels // count)
+    return None
+
+
+def _divisors(index: Expr, item: IterVar) -> list[int | None]:
+    """By what an iterator is divided wherever it occurs in an index; None where it is not."""
+    divided = [node for node in walk(index) if isinstance(node, FloorDiv) and node.a is item.var]
+    bare = sum(node is item.var for node in walk(index)) - len(divided)
+    return [constant(node.b) for node in divided] + [None] * bare
 
 
 def are(indices: Sequence[Expr], items: Sequence[IterVar]) -> bool:

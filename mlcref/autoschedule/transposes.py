@@ -11,7 +11,7 @@ from mlcref.autoschedule.work import Work
 from mlcref.ir import Expr, IterVar, loads, variables
 from mlcref.schedule import BlockRV, LoopRV, find
 
-_SIZES = (16, 8, 4)
+SIZES = (16, 8, 4)
 """Rows and columns of a tile; that many vectors are exchanged in registers."""
 _TILES = 4
 """Tiles of a row of a square of tiles: what is read of a line of one side is near what is read next."""
@@ -75,7 +75,7 @@ def _at_end(indices: Sequence[Expr], nest: Nest) -> IterVar | None:
 def in_tiles(work: Work, block: BlockRV, outer: list[LoopRV], down: LoopRV, across: LoopRV) -> list[LoopRV]:
     """Order the loops of a block by tiles below ``outer``, lanes along ``across``; the loops around the tiles."""
     lanes = work.machine.lanes(work.block(block).writes[0].buffer.type)
-    sizes = [size for size in _SIZES if size <= lanes] or [1]
+    sizes = [size for size in SIZES if size <= lanes] or [1]
     even = [size for size in sizes if work.extent(down) % size == 0 and work.extent(across) % size == 0]
     size = (even or sizes)[0]
     rows, row_tiles, row = work.split(down, None, _tiles(work, down, size), size)

@@ -38,12 +38,34 @@ def transpose_tiles(func: PrimFunc) -> PrimFunc:
 
 
 def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
+    choice = _choice_around(stmt)
+    if choice is not None and _tile(choice.then_case, dom, owned) is not None:
+        return map_children(lambda child: _visit(child, dom, owned) if isinstance(child, Stmt) else child, choice)
     tile = _tile(stmt, dom, owned)
     if tile is not None:
         whole = tile.exchanged()
         return IfThenElse(conjunction(tile.conditions), whole, fresh(stmt)) if tile.conditions else whole
     inner = with_loop(dom, stmt)
     return map_children(lambda child: _visit(child, inner, owned) if isinstance(child, Stmt) else child, stmt)
+
+
+def _choice_around(stmt: Stmt) -> IfThenElse | None:
+    """Two loops that store one of two values, where the condition is the same in all iterations: the choice between
+    loops that store the one and the other."""
+    if not isinstance(stmt, For) or not isinstance(stmt.body, For) or not isinstance(stmt.body.body, BufferStore):
+        return None
+    outer, inner, store = stmt, stmt.body, stmt.body.body
+    value, own = store.value, {outer.loop_var, inner.loop_var}
+    if not isinstance(value, Call) or value.op != "if_then_else":
+        return None
+    condition, yes, no = value.args
+    if variables(condition) & own or any_node(condition, (BufferLoad, Call)):
+        return None
+
+    def storing(chosen: Expr) -> Stmt:
+        return fresh(replace(outer, body=replace(inner, body=replace(store, value=chosen))))
+
+    return IfThenElse(condition, storing(yes), storing(no))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +155,7 @@ def _tile(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> _Tile | None:
         return None
     conditions = [_in_whole_tile(guard, (outer, inner), size, dom) for guard in guards]
     for across, down in ((inner, outer), (outer, inner)):
-        if _is_row(load.indices, across, down, dom) and _is_row(store.indices, down, across, dom):
+        if _is_row(load.indices, across, down, size, dom) and _is_row(store.indices, down, across, size, dom):
             known = tuple([condition for condition in conditions if condition is not None])
             return _Tile(across, down, load, store, size, known) if len(known) == len(conditions) else None
     return None
@@ -165,14 +187,19 @@ def _in_whole_tile(guard: Expr, loops: tuple[For, For], size: int, dom: Domains)
     return arith.simplify(substitute(guard, corner), dom)
 
 
-def _is_row(indices: tuple[Expr, ...], lanes: For, others: For, dom: Domains) -> bool:
-    """Are the iterations of ``lanes`` neighbours, and those of ``others`` apart in another dimension?"""
-    if len(indices) < 2 or any(any_node(index, (BufferLoad, Call)) for index in indices):
+def _is_row(indices: tuple[Expr, ...], lanes: For, others: For, size: int, dom: Domains) -> bool:
+    """Are the iterations of ``lanes`` neighbours, and those of ``others`` apart: in another dimension, or further in
+    the same one than a row is long?
+    """
+    if not indices or any(any_node(index, (BufferLoad, Call)) for index in indices):
         return False
     *outer, last = indices
     if any(lanes.loop_var in variables(index) for index in outer) or _step(last, lanes.loop_var, dom) != 1:
         return False
-    return others.loop_var not in variables(last) and any(_step(index, others.loop_var, dom) for index in outer)
+    if others.loop_var not in variables(last):
+        return any(_step(index, others.loop_var, dom) for index in outer)
+    step = _step(last, others.loop_var, dom)
+    return step is not None and abs(step) >= size and not any(others.loop_var in variables(index) for index in outer)
 
 
 def _step(index: Expr, var: Var, dom: Domains) -> int | None:
