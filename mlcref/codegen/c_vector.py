@@ -57,6 +57,7 @@ class VectorExpressions:
     def __init__(self, scalars: ScalarExpressions) -> None:
         self.scalars = scalars
         self.prelude = scalars.prelude
+        self.divisions = 0
 
     def value(self, expr: Expr) -> str:
         """A vector value; raises ``UnsupportedError`` for what has no vector form (the vectorize pass does not make
@@ -95,11 +96,15 @@ class VectorExpressions:
         return f"{self._wrapping(_NAMES[type(expr)], symbol, dtype)}({self.value(expr.a)}, {self.value(expr.b)})"
 
     def _divided_by_one(self, expr: Div) -> str | None:
-        """The quotients by a scalar that no power of two is (those become products); None where division is as fast."""
+        """The quotients by a scalar that no power of two is (those become products); None where division is as fast,
+        and for every other vector: dividers work beside multipliers."""
         made = division_by_one(expr.dtype) if isinstance(expr.b, Broadcast) else None
         if made is None or not isinstance(expr.b, Broadcast):
             return None
         if isinstance(expr.b.value, Const) and frexp(expr.b.value.value)[0] == 0.5:
+            return None
+        self.divisions += 1
+        if self.divisions % 2 == 0:
             return None
         return f"{self.prelude.c_function(made)}({self.value(expr.a)}, {self.value(expr.b)})"
 

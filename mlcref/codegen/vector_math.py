@@ -277,12 +277,11 @@ def _signed_as(t: _Type) -> str:
 
 
 def _reduced(t: _Type) -> str:
-    """The lines that write ``a`` as ``n * log(2) + r`` and make ``p = exp(r) - 1``; the last bits of ``t`` are n."""
+    """The lines that write ``a`` as ``n * log(2) + r``; the last bits of ``t`` are n."""
     return f"""
     {t.values} t = a * {t.number("LOG2E")} + {t.magic};
     {t.values} n = t - {t.magic};
-    {t.values} r = a - n * {t.number("LN2_HIGH")} - n * {t.number("LN2_LOW")};
-    {t.values} p = r * r * {t.polynomial("EXP", "r")} + r;"""
+    {t.values} r = a - n * {t.number("LN2_HIGH")} - n * {t.number("LN2_LOW")};"""
 
 
 def _clamped(t: _Type, least: str, most: str) -> str:
@@ -297,7 +296,7 @@ def _clamped(t: _Type, least: str, most: str) -> str:
 
 def _exp(t: _Type) -> str:
     return f"""{_clamped(t, "EXP_FROM", "EXP_TO")}{_reduced(t)}
-    return scale_{t.name}(1 + p, n, bits_{t.name}(t));"""
+    return scale_{t.name}((r * {t.polynomial("EXP", "r")} + 1) * r + 1, n, bits_{t.name}(t));"""
 
 
 def _exp2(t: _Type) -> str:
@@ -324,6 +323,7 @@ def _tanh(t: _Type) -> str:
     {t.values} z = b * b;
     {t.values} near = b + b * (z * {t.polynomial("TANH_NEAR", "z")});
     {t.values} a = 2 * b;{_reduced(t)}
+    {t.values} p = r * r * {t.polynomial("EXP", "r")} + r;
     {t.values} s = power_{t.name}(bits_{t.name}(t));
     {t.values} e = p * s + (s - 1);
     return signed_{t.name}(below_{t.name}(b, all_{t.name}({t.literal(0.55)}), near, e / (e + 2)), x0);"""
