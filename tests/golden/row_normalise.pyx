@@ -24,8 +24,7 @@ cdef extern from *:
         float t = a * 0x1.71547652b82fep+0f + 0x1.8000000000000p+23f;
         float n = t - 0x1.8000000000000p+23f;
         float r = a - n * 0x1.62e4000000000p-1f - n * 0x1.7f7d1cf79abc9p-20f;
-        float p = r * r * ((((0x1.6d7547f77be0dp-10f * r + 0x1.120b78b4fe5bfp-7f) * r + 0x1.5554b8d6f7707p-5f) * r + 0x1.5554dce9615d1p-3f) * r + 0x1.0000001724474p-1f) + r;
-        return scale_float32(1 + p, n, bits_float32(t)); }
+        return scale_float32((r * ((((0x1.6d7547f77be0dp-10f * r + 0x1.120b78b4fe5bfp-7f) * r + 0x1.5554b8d6f7707p-5f) * r + 0x1.5554dce9615d1p-3f) * r + 0x1.0000001724474p-1f) + 1) * r + 1, n, bits_float32(t)); }
     static char* workspace_kept;
     static char* take_workspace(int64_t bytes) {
         char* block = __atomic_exchange_n(&workspace_kept, (char*)0, __ATOMIC_ACQUIRE);
