@@ -14,9 +14,9 @@ _FLOATS = {"float32": "float", "float64": "double", **{name: f"{name}_t" for nam
 _RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, "cdef", "cpdef", "ctypedef", "cimport", "include", "nogil", "gil",
     "noexcept", "void", "int", "float", "double", "long", "short", "char", "bint", "unsigned", "signed", "size_t",
-    "range", "prange", "threadid", "args", "NULL", "sizeof", "struct", "union", "enum", "extern", "public",
+    "range", "args", "NULL", "sizeof", "struct", "union", "enum", "extern", "public",
     "readonly", "inline", "api", "DEF", "IF", "ELIF", "ELSE", "ADDRESSES", "INFINITY", "NAN", "allocate", "release",
-    "workspace", "workspace_kept", "take_workspace", "keep_workspace", "core", "current_core", "leave_core",
+    "workspace", "workspace_kept", "take_workspace", "keep_workspace", "iterations", "in_parallel",
     "object", "str", "bytes", "list", "dict", "tuple", "set", "bool", "type", "len", "abs", "min", "max", "sum",
     "pow", "round", "print", "id", "hash", "cython",
 }  # fmt: skip

@@ -42,8 +42,7 @@ def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, Pr
         spec, functions = _kernel(symbol, func, target, prelude, names)
         chunks += [_comment(script_of(origin)), *functions]
         specs.append(spec)
-    head = ["from cython.parallel cimport prange, threadid"] if any(spec.parallel for spec in specs) else []
-    text = "\n\n".join([*head, prelude.text(), *chunks]) + "\n"
+    text = "\n\n".join([prelude.text(), *chunks]) + "\n"
     return KernelSource(text, tuple(spec.kernel for spec in specs), tuple(specs))
 
 

@@ -31,6 +31,12 @@ from mlcref.lower.domains import loop_domain
 from mlcref.lower.jumps import leaves_loop
 
 
+_LOOP = """cdef void {name}(void** shared, int64_t first, int64_t last, int64_t thread) noexcept nogil:
+    cdef int64_t i
+    for i in range(first, last):
+        {call}"""
+
+
 class FunctionText:
     """Writes one function. ``threads`` is 1 inside a parallel loop, where further parallel loops are serial.
 
@@ -53,6 +59,7 @@ class FunctionText:
         self.shares: list[Share] = []
         self.has_growing_memory = False
         self.bodies: list[FunctionText] = []
+        self.loops: list[str] = []
         self.is_parallel_body = False
         self.stack_left = 4 * STACK_BYTES
 
@@ -64,8 +71,8 @@ class FunctionText:
         return self.has_growing_memory or any(body.allocates_inside for body in self.bodies)
 
     def all_texts(self) -> list[str]:
-        """The bodies of its parallel loops, then this function."""
-        return [*(body.text() for body in self.bodies), self.text()]
+        """The bodies of its parallel loops, the loops over them, then this function."""
+        return [*(body.text() for body in self.bodies), *self.loops, self.text()]
 
     def text(self) -> str:
         """The function."""
@@ -152,24 +159,18 @@ class FunctionText:
             raise _unsupported("a thread axis is left, and the Cython backend runs on the CPU", stmt)
         first = self.expressions.index(stmt.min)
         last = self.expressions.index(stmt.extent if first == "0" else stmt.min + stmt.extent)
-        span = last if first == "0" else f"{first}, {last}"
-        name = self._loop_variable(stmt)
-        if stmt.kind == "parallel" and self.threads > 1:
-            self._parallel(stmt, name, span, depth)
-        else:
-            self.line(f"for {name} in range({span}):", depth)
-            self.bound[stmt.loop_var] = None
-            self.statements(stmt.body, depth + 1)
-            del self.bound[stmt.loop_var]
-
-    def _loop_variable(self, stmt: For) -> str:
-        """Declare a loop variable, an exact integer."""
         var = stmt.loop_var
+        self.expressions.exact.add(var)  # a loop variable is an exact integer
+        self.expressions.domain[var] = loop_domain(stmt)
+        if stmt.kind == "parallel" and self.threads > 1:
+            self._parallel(stmt, first, last, depth)
+            return
         name = self.names.name(var, var.name)
         self.declared.append(f"cdef int64_t {name}")
-        self.expressions.exact.add(var)
-        self.expressions.domain[var] = loop_domain(stmt)
-        return name
+        self.line(f"for {name} in range({last if first == '0' else f'{first}, {last}'}):", depth)
+        self.bound[var] = None
+        self.statements(stmt.body, depth + 1)
+        del self.bound[var]
 
     def _condition(self, stmt: IfThenElse, depth: int) -> None:
         self.line(f"if {self.expressions.value(stmt.condition)}:", depth)
@@ -220,27 +221,40 @@ class FunctionText:
 
     # ---- parallel loops
 
-    def _parallel(self, stmt: For, name: str, span: str, depth: int) -> None:
-        """The body becomes a function; each thread has its own slice of the body's workspaces."""
+    def _parallel(self, stmt: For, first: str, last: str, depth: int) -> None:
+        """The body becomes a function, and the loop over a thread's iterations another one. What they take from here
+        they find in an array of pointers; each thread has its own slice of the body's workspaces.
+        """
         if leaves_loop(stmt.body):
             raise _unsupported("a parallel loop cannot be left by break or continue", stmt)
         body = self._outlined(stmt)
-        given = []
-        for item in body.arguments:
-            if isinstance(item, Buffer) and item in body.workspaces:
-                given.append(self._workspace_slice(item))
+        pointers: list[str] = []
+        given: list[str] = []
+        for item, declared in body.arguments.items():
+            kind, place = declared.rpartition(" ")[0], f"shared[{len(pointers)}]"
+            if item is stmt.loop_var:
+                given.append("i")
+            elif not isinstance(item, Buffer):
+                given.append(f"(<{kind}*>{place})[0]")
+                pointers.append(f"&{self.names.of[item]}")
+            elif item in body.workspaces:
+                apart, slices = self._slices(item, len(pointers), depth)
+                given.append(f"<{kind}>{place} + thread * {apart}")
+                pointers += slices
             else:
-                given.append(self.names.of[item])
-        self.prelude.cores()
-        if "cdef int core" not in self.declared:
-            self.declared.append("cdef int core")
-        self.line("core = current_core()", depth)
-        self.line(f'for {name} in prange({span}, num_threads={self.threads}, schedule="static"):', depth)
-        self.line("leave_core(core)", depth + 1)
-        self.line(f"{body.name}({', '.join(given)})", depth + 1)
+                given.append(f"<{kind}>{place}")
+                pointers.append(self.names.of[item])
+        loop = self._function_name(f"{body.name}_loop")
+        self.loops.append(_LOOP.format(name=loop, call=f"{body.name}({', '.join(given)})"))
+        self.prelude.in_parallel()
+        shared = self.names.new("shared")
+        self.declared.append(f"cdef void* {shared}[{max(len(pointers), 1)}]")
+        for k, pointer in enumerate(pointers):
+            self.line(f"{shared}[{k}] = <void*>{pointer}", depth)
+        self.line(f"in_parallel({loop}, {shared}, {first}, {last}, {self.threads})", depth)
 
     def _outlined(self, stmt: For) -> FunctionText:
-        name = self.module_names.new(f"{self.name}_{stmt.loop_var.name}")
+        name = self._function_name(f"{self.name}_{stmt.loop_var.name}")
         buffers, scalars = free_names(stmt.body, [*self.bound, stmt.loop_var])
         views = {buffer: memory for buffer, memory in self.expressions.views.items() if buffer in buffers}
         apart = self.restrict and not views  # a view and its memory are two pointers to one place
@@ -254,11 +268,25 @@ class FunctionText:
         self.bodies.append(body)
         return body
 
-    def _workspace_slice(self, buffer: Buffer) -> str:
-        """The memory of one thread, from a block for all threads that is taken when the function starts."""
-        name, count = self.names.name(buffer, buffer.name), padded_count(buffer, self.expressions)
+    def _function_name(self, hint: str) -> str:
+        """A name for a function of the module which no variable here has."""
+        made = Names(self.module_names.taken | self.names.taken).new(hint)
+        self.module_names.taken.add(made)
+        self.names.taken.add(made)
+        return made
+
+    def _slices(self, buffer: Buffer, number: int, depth: int) -> tuple[str, list[str]]:
+        """How far apart the slices of the threads are, and what is shared from ``number`` on: their block, which is
+        taken when the function starts, and the distance where it is no constant.
+        """
+        name, apart = self.names.name(buffer, buffer.name), padded_count(buffer, self.expressions)
         self._heap(buffer, self.threads)
-        return f"{name} + threadid() * {count}"
+        if apart.isdigit():
+            return apart, [name]
+        distance = self.names.new(f"{buffer.name}_apart")
+        self.declared.append(f"cdef int64_t {distance}")
+        self.line(f"{distance} = {apart}", depth)
+        return f"(<int64_t*>shared[{number + 1}])[0]", [name, f"&{distance}"]
 
     # ---- allocations
 

@@ -1,5 +1,3 @@
-from cython.parallel cimport prange, threadid
-
 cdef extern from *:
     """
     #include <math.h>
@@ -31,6 +29,27 @@ cdef extern from *:
     static inline int current_core(void) { return -1; }
     static inline void leave_core(int core) { (void)core; }
     #endif
+    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t thread);
+    static __attribute__((noinline))
+    void in_parallel(iterations run, void** shared, int64_t first, int64_t last, int most) {
+        int core = current_core();
+        (void)most;
+        #ifdef _OPENMP
+        #pragma omp parallel num_threads(most)
+        #endif
+        {
+            int64_t thread = 0, threads = 1;
+            #ifdef _OPENMP
+            thread = omp_get_thread_num();
+            threads = omp_get_num_threads();
+            #endif
+            leave_core(core);
+            int64_t each = (last - first) / threads, rest = (last - first) % threads;
+            int64_t start = first + thread * each + (thread < rest ? thread : rest);
+            int64_t end = start + each + (thread < rest);
+            if (start < end) run(shared, start, end, thread);
+        }
+    }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -47,8 +66,8 @@ cdef extern from *:
     ctypedef float* float32_restrict
     ctypedef float float32x16
     float32x16 splat_float32x16(float) nogil
-    int current_core() nogil
-    void leave_core(int) nogil
+    ctypedef void (*iterations)(void**, int64_t, int64_t, int64_t) noexcept nogil
+    void in_parallel(iterations, void**, int64_t, int64_t, int) nogil
 
 
 cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restrict B, int64_t i_0) noexcept nogil:
@@ -91,13 +110,17 @@ cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restri
         (<float32x16*>(C + at + 64))[0] = C_tile_32
         (<float32x16*>(C + at + 80))[0] = C_tile_48
 
+cdef void matmul_body_i_0_loop(void** shared, int64_t first, int64_t last, int64_t thread) noexcept nogil:
+    cdef int64_t i
+    for i in range(first, last):
+        matmul_body_i_0(<float32_restrict>shared[0], <float32_restrict>shared[1], <float32_restrict>shared[2], i)
+
 cdef void matmul_body(float32_restrict A, float32_restrict B, float32_restrict C) noexcept nogil:
-    cdef int64_t i_0
-    cdef int core
-    core = current_core()
-    for i_0 in prange(32, num_threads=2, schedule="static"):
-        leave_core(core)
-        matmul_body_i_0(C, A, B, i_0)
+    cdef void* shared[3]
+    shared[0] = <void*>C
+    shared[1] = <void*>A
+    shared[2] = <void*>B
+    in_parallel(matmul_body_i_0_loop, shared, 0, 32, 2)
 
 cdef void matmul_kernel(void** args) noexcept nogil:
     matmul_body(<float32_restrict>args[0], <float32_restrict>args[1], <float32_restrict>args[2])

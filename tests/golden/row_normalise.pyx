@@ -1,5 +1,3 @@
-from cython.parallel cimport prange, threadid
-
 cdef extern from *:
     """
     #include <math.h>
@@ -57,6 +55,27 @@ cdef extern from *:
     static inline int current_core(void) { return -1; }
     static inline void leave_core(int core) { (void)core; }
     #endif
+    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t thread);
+    static __attribute__((noinline))
+    void in_parallel(iterations run, void** shared, int64_t first, int64_t last, int most) {
+        int core = current_core();
+        (void)most;
+        #ifdef _OPENMP
+        #pragma omp parallel num_threads(most)
+        #endif
+        {
+            int64_t thread = 0, threads = 1;
+            #ifdef _OPENMP
+            thread = omp_get_thread_num();
+            threads = omp_get_num_threads();
+            #endif
+            leave_core(core);
+            int64_t each = (last - first) / threads, rest = (last - first) % threads;
+            int64_t start = first + thread * each + (thread < rest ? thread : rest);
+            int64_t end = start + each + (thread < rest);
+            if (start < end) run(shared, start, end, thread);
+        }
+    }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -74,8 +93,8 @@ cdef extern from *:
     float exp_float32(float) nogil
     char* take_workspace(int64_t) nogil
     void keep_workspace(char*) nogil
-    int current_core() nogil
-    void leave_core(int) nogil
+    ctypedef void (*iterations)(void**, int64_t, int64_t, int64_t) noexcept nogil
+    void in_parallel(iterations, void**, int64_t, int64_t, int) nogil
 
 
 cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i, float32_restrict E) noexcept nogil:
@@ -92,15 +111,19 @@ cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i
     for j_2 in range(5000):
         C[i * 5000 + j_2] = E[j_2] / S
 
+cdef void row_normalise_body_i_loop(void** shared, int64_t first, int64_t last, int64_t thread) noexcept nogil:
+    cdef int64_t i
+    for i in range(first, last):
+        row_normalise_body_i(<float32_restrict>shared[0], <float32_restrict>shared[1], i, <float32_restrict>shared[2] + thread * 5008)
+
 cdef void row_normalise_body(float32_restrict A, float32_restrict C) noexcept nogil:
     cdef char* workspace = take_workspace(40064)
     cdef float* E = <float*>(workspace)
-    cdef int64_t i
-    cdef int core
-    core = current_core()
-    for i in prange(16, num_threads=2, schedule="static"):
-        leave_core(core)
-        row_normalise_body_i(A, C, i, E + threadid() * 5008)
+    cdef void* shared[3]
+    shared[0] = <void*>A
+    shared[1] = <void*>C
+    shared[2] = <void*>E
+    in_parallel(row_normalise_body_i_loop, shared, 0, 16, 2)
     keep_workspace(workspace)
 
 cdef void row_normalise_kernel(void** args) noexcept nogil:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import mlcref
@@ -70,10 +71,47 @@ def test_regions_alone_ask_for_the_core() -> None:
     func = from_source(SCALE)
     one, two = (emit({"main": lower(func)}, Target(f"cython --num-cores={n}"), {"main": func}).text for n in (1, 2))
     assert "leave_core" not in one
-    assert two.index("core = current_core()") < two.index("in prange(") < two.index("leave_core(core)\n")
+    assert two.index("core = current_core()") < two.index("omp parallel") < two.index("leave_core(core);")
 
 
-def test_the_names_are_taken() -> None:
-    """A buffer called ``core`` does not meet the variable."""
-    func = from_source(SCALE.replace("B:", "core:").replace("B[", "core[").replace('"B"', '"core"'))
+@pytest.mark.parametrize("name", ["shared", "in_parallel", "iterations", "thread", "main_body_i_loop"])
+def test_the_names_are_taken(name: str) -> None:
+    """A buffer called as a variable of the region does not meet it."""
+    func = from_source(SCALE.replace("B:", f"{name}:").replace("B[", f"{name}[").replace('"B"', f'"{name}"'))
     assert mlcref.compile(func, "cython --num-cores=2")["main"] is not None
+
+
+ROWS = """
+@T.prim_func
+def main(a: T.handle, b: T.handle, first: T.int32, amount: T.float32):
+    n = T.int64()
+    A = T.match_buffer(a, (8, n), "float32")
+    B = T.match_buffer(b, (8, n), "float32")
+    for i in T.parallel(first, 8):
+        with T.block("row"):
+            vi = T.axis.spatial(8, i)
+            T.reads(A[vi, 0:n])
+            T.writes(B[vi, 0:n])
+            E = T.alloc_buffer((n,), "float32")
+            for j in range(n):
+                with T.block("E"):
+                    vj = T.axis.spatial(n, j)
+                    E[vj] = A[vi, vj] * amount
+            for j in range(n):
+                with T.block("B"):
+                    vj = T.axis.spatial(n, j)
+                    B[vi, vj] = B[vi, vj] + E[n - 1 - vj]
+"""
+
+
+@several
+@pytest.mark.parametrize("threads", [2, 3, 7, 16])
+def test_each_iteration_runs_once(threads: int) -> None:
+    """Each thread has its part, in memory of its own, whatever the numbers of threads and iterations."""
+    kernel = mlcref.compile(from_source(ROWS), f"cython --num-cores={threads}")["main"]
+    a = np.arange(8 * 5000, dtype="float32").reshape(8, 5000)
+    for first in range(9):
+        b = np.ones_like(a)
+        kernel(a, b, first, 2.0)
+        np.testing.assert_array_equal(b[:first], 1)
+        np.testing.assert_array_equal(b[first:], 1 + 2 * a[first:, ::-1])
