@@ -7,7 +7,7 @@ from mlcref.runtime.array import Device, NDArray, cpu, device, empty, from_dlpac
 
 if TYPE_CHECKING:
     from mlcref.runtime import nd
-    from mlcref.runtime.batch import build_batches
+    from mlcref.runtime.batch import Builders
     from mlcref.runtime.build import LoadedKernels, build_kernels
     from mlcref.runtime.compiler import find_compiler, why_no_compiler
     from mlcref.runtime.launch import Bound, Launcher
@@ -18,7 +18,7 @@ else:
     __getattr__, __dir__ = names_on_use(
         __name__,
         {
-            "mlcref.runtime.batch": "build_batches",
+            "mlcref.runtime.batch": "Builders",
             "mlcref.runtime.build": "LoadedKernels build_kernels",
             "mlcref.runtime.compiler": "find_compiler why_no_compiler",
             "mlcref.runtime.launch": "Bound Launcher",
@@ -34,7 +34,7 @@ Tensor = NDArray
 
 __all__ = [
     "tensor", "empty", "from_dlpack", "nd", "NDArray", "Tensor", "Device", "cpu", "device",
-    "build_batches", "build_kernels", "LoadedKernels", "find_compiler", "why_no_compiler",
+    "Builders", "build_kernels", "LoadedKernels", "find_compiler", "why_no_compiler",
     "Launcher", "Bound", "Module", "Param", "BufferParam", "ScalarParam",
     "BenchmarkResult", "time_evaluator",
 ]  # fmt: skip

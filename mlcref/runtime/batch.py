@@ -11,9 +11,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from mlcref.codegen.kernel_source import KernelSource
@@ -21,7 +19,7 @@ from mlcref.runtime.build import LoadedKernels, ToC, build_kernels, cython_to_c
 
 _HELPER = """
 import gc, sys
-from Cython.Compiler import Main
+from Cython.Compiler import Main, ParseTreeTransforms  # the second takes 0.5 s, while the first text is being made
 gc.disable()
 for line in sys.stdin:
     source = line.rstrip("\\n")
@@ -36,22 +34,48 @@ Built = tuple[KernelSource, LoadedKernels]
 _Job = tuple[KernelSource, "Future[LoadedKernels]"]
 
 
-def build_batches(sources: Iterable[KernelSource]) -> list[Built]:
-    """The kernels of each of ``sources``, which may be made one after the other as they are asked for.
+class Builders:
+    """Builds sources as they are added: this thread at the end, helpers meanwhile. A context manager.
 
-    Raises ``CompileError`` as ``build_kernels`` does, for the first source with which something is wrong.
+    >>> text = "cdef void nothing{}(void** args) noexcept nogil:\\n    pass\\n"
+    >>> with Builders() as builders:
+    ...     for n in range(2):
+    ...         builders.add(KernelSource(text.format(n), (f"nothing{n}",), ()))
+    ...     [sorted(kernels.addresses) for _, kernels in builders.built()]
+    [['nothing0'], ['nothing1']]
     """
-    waiting: deque[_Job] = deque()
-    jobs: list[_Job] = []
-    with ExitStack() as stack:
-        helpers = [stack.enter_context(Helper(waiting)) for _ in range(_other_cores())]
-        for source in sources:
-            jobs.append((source, Future()))
-            waiting.append(jobs[-1])
-            for helper in helpers if len(jobs) > 1 else ():
-                helper.wake()
-        _empty(waiting, None)
-    return [(source, future.result()) for source, future in jobs]
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Job] = deque()
+        self.jobs: list[_Job] = []
+        self.helpers = [Helper(self.waiting) for _ in range(_other_cores())]
+
+    def __enter__(self) -> Builders:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.waiting.clear()
+        for helper in self.helpers:
+            helper.close()
+
+    def start(self) -> None:
+        """Sources will follow soon: let helpers get ready, which takes as long as making the first source."""
+        for helper in self.helpers:
+            helper.start()
+
+    def add(self, source: KernelSource) -> None:
+        """Build ``source`` as soon as somebody has time."""
+        self.jobs.append((source, Future()))
+        self.waiting.append(self.jobs[-1])
+        for helper in self.helpers:
+            helper.wake()
+
+    def built(self) -> list[Built]:
+        """The kernels of each source, in order. Raises ``CompileError`` as ``build_kernels`` does, for the first source
+        with which something is wrong.
+        """
+        _empty(self.waiting, None)
+        return [(source, future.result()) for source, future in self.jobs]
 
 
 def _other_cores() -> int:
@@ -60,20 +84,23 @@ def _other_cores() -> int:
 
 
 class Helper:
-    """A thread that builds what is waiting, and the process that runs Cython for it, once there is something to do."""
+    """A thread that builds what is waiting, and the process that runs Cython for it."""
 
     def __init__(self, waiting: deque[_Job]) -> None:
         self.waiting = waiting
         self.thread = ThreadPoolExecutor(1, "mlcref-build")
         self.process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Helper:
-        return self
-
-    def __exit__(self, *reason: object) -> None:
+    def close(self) -> None:
+        """Wait for what is being built; end the process."""
         self.thread.shutdown()
         if self.process is not None:
+            self.process.kill()
             self.process.communicate()
+
+    def start(self) -> None:
+        """Start the process, unless that was done or cannot be done."""
+        self.thread.submit(self._start)
 
     def wake(self) -> None:
         """Something is waiting."""
@@ -88,14 +115,18 @@ class Helper:
         return source.with_suffix(".c") if answer == "done\n" else cython_to_c(source)
 
     def _ask(self, line: str) -> str:
+        process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line)
+        process.stdin.flush()
+        return process.stdout.readline()
+
+    def _start(self) -> subprocess.Popen[str]:
         if self.process is None:
             self.process = subprocess.Popen([sys.executable, "-c", _HELPER], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line)
-        self.process.stdin.flush()
-        return self.process.stdout.readline()
+        return self.process
 
 
 def _empty(waiting: deque[_Job], to_c: ToC | None) -> None:

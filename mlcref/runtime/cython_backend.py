@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import mlcref.lower as passes  # mlcref.lower is also a function
 from mlcref import codegen, runtime
@@ -17,7 +17,7 @@ from mlcref.runtime.signature import BufferParam, Param, ScalarParam
 from mlcref.runtime.source_cache import cached_source
 
 
-TOGETHER = 16
+TOGETHER = 13
 """Functions of one module: what a module costs by itself is small by then, and there is enough to share out."""
 
 
@@ -29,8 +29,7 @@ def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
     parts = batches(funcs)
-    sources = (cached_source(part, target, generate) for part in parts)
-    built = runtime.build_batches(sources) if len(parts) > 1 else [_built(source) for source in sources]
+    built = _built_side_by_side(parts, target) if len(parts) > 1 else [_built(funcs, target)]
     launchers = [launcher(spec, kernels.address(spec.kernel)) for source, kernels in built for spec in source.specs]
     workspaces = {spec.symbol: spec.workspace for source, _ in built for spec in source.specs}
     text = "\n".join([kernels.source for _, kernels in built])
@@ -44,8 +43,23 @@ def batches(funcs: Mapping[str, PrimFunc]) -> list[dict[str, PrimFunc]]:
     return [dict(items[len(items) * n // count : len(items) * (n + 1) // count]) for n in range(count)]
 
 
-def _built(source: KernelSource) -> tuple[KernelSource, LoadedKernels]:
+def _built(funcs: Mapping[str, PrimFunc], target: Target) -> tuple[KernelSource, LoadedKernels]:
+    source = cached_source(funcs, target, generate)
     return source, build_kernels(source.text, source.names)
+
+
+def _built_side_by_side(
+    parts: Sequence[Mapping[str, PrimFunc]], target: Target
+) -> list[tuple[KernelSource, LoadedKernels]]:
+    with runtime.Builders() as builders:
+
+        def translate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
+            builders.start()
+            return generate(funcs, target)
+
+        for part in parts:
+            builders.add(cached_source(part, target, translate))
+        return builders.built()
 
 
 def launcher(spec: KernelSpec, address: int) -> Launcher:

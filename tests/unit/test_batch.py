@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,10 +12,10 @@ import pytest
 
 from mlcref import IRModule, compile
 from mlcref.codegen import KernelSource
-from mlcref.errors import CompileError, MlcrefError
+from mlcref.errors import CompileError, UnsupportedError
 from mlcref.ir import PrimFunc
 from mlcref.runtime import Module, batch, cython_backend, source_cache
-from mlcref.runtime.batch import build_batches
+from mlcref.runtime.batch import Builders
 from mlcref.runtime.cython_backend import batches
 from mlcref.script import from_source
 
@@ -49,7 +48,7 @@ def check(module: Module, count: int) -> None:
         np.testing.assert_array_equal(a, n)
 
 
-@pytest.mark.parametrize(("count", "modules"), [(1, 1), (16, 1), (23, 1), (24, 2), (64, 4)])
+@pytest.mark.parametrize(("count", "modules"), [(1, 1), (19, 1), (20, 2), (32, 2), (64, 5)])
 def test_functions_are_shared_out_in_order(count: int, modules: int) -> None:
     func = from_source(ADDS.format(amount=0))
     parts = list(batches({str(n): func for n in range(count)}))
@@ -98,16 +97,15 @@ def test_errors_are_those_of_the_first_wrong_source(wrong: int) -> None:
     texts = [NOTHING.format(name=f"k{n}") for n in range(3)]
     texts[wrong] = texts[wrong].replace("pass", "no_such_name()")
     sources = [KernelSource(text, (f"k{n}",), ()) for n, text in enumerate(texts)]
-    with pytest.raises(CompileError, match="no_such_name"):
-        build_batches(sources)
+    with Builders() as builders:
+        for source in sources:
+            builders.add(source)
+        with pytest.raises(CompileError, match="no_such_name"):
+            builders.built()
 
 
 @pytest.mark.usefixtures("small_modules")
-def test_a_source_that_cannot_be_made_ends_the_build() -> None:
-    def sources() -> Iterator[KernelSource]:
-        yield KernelSource(NOTHING.format(name="k0"), ("k0",), ())
-        yield KernelSource(NOTHING.format(name="k1"), ("k1",), ())
-        raise MlcrefError("no more")
-
-    with pytest.raises(MlcrefError, match="no more"):
-        build_batches(sources())
+def test_a_program_that_cannot_be_translated_ends_the_build() -> None:
+    unknown = from_source(ADDS.format(amount=0) + '        T.evaluate(T.call_packed("nobody", A[i]))')
+    with pytest.raises(UnsupportedError, match="call_packed"):
+        compile(IRModule({**adds(4), "wrong": unknown}), "cython --num-cores=2")
