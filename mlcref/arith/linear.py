@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlcref.ir import Add, Const, Expr, FloorDiv, FloorMod, Mul, Node, Sub, Var, cast, const, variables
+from mlcref.ir import Add, Const, Expr, FloorDiv, FloorMod, Mul, Sub, Var, cast, const, variables
 from mlcref.ir.base import FIELDS, Role
 
 INDEX_TYPES = ("int32", "int64")
@@ -38,7 +38,8 @@ class Linear:
         terms = dict(self.terms)
         for atom, k in other.terms.items():
             terms[atom] = terms.get(atom, 0) + k
-        return Linear(terms, self.constant + other.constant, max(self.dtype, other.dtype, key=_width))
+        dtype = self.dtype if self.dtype == other.dtype else max(self.dtype, other.dtype, key=_width)
+        return Linear(terms, self.constant + other.constant, dtype)
 
     def __sub__(self, other: Linear) -> Linear:
         return self + other.scale(-1)
@@ -173,15 +174,40 @@ def atom_variables(atom: Atom) -> set[Var]:
     return atom.form.variables() if isinstance(atom, Quotient) else variables(atom.expr)
 
 
+def reads_same(a: Any, b: Any) -> bool:
+    """Are the keys of two expressions equal? (:func:`expr_key`)"""
+    if a is b:
+        return True
+    kind = type(a)
+    if kind is not type(b) or isinstance(a, Var):
+        return False
+    if kind is Const or kind not in FIELDS:
+        return bool(expr_key(a) == expr_key(b))
+    for name, role, _ in FIELDS[kind]:
+        x, y = getattr(a, name), getattr(b, name)
+        if role is not Role.CHILD:
+            if not (x == y if role is Role.PLAIN else x is y):
+                return False
+        elif type(x) is not tuple:
+            if not reads_same(x, y):
+                return False
+        elif len(x) != len(y) or not all(map(reads_same, x, y)):
+            return False
+    return True
+
+
 def expr_key(node: Any) -> Any:
     """A hashable value that is equal for expressions that read the same: same operations on the same variables and
     buffers."""
-    if isinstance(node, Var) or not isinstance(node, Node):
-        return id(node) if isinstance(node, Node) else node
-    if isinstance(node, Const):
+    kind = type(node)
+    if kind is Const:
         return (Const, node.type, repr(node.value))
-    parts: list[Any] = [type(node)]
-    for name, role, _ in FIELDS[type(node)]:
+    if isinstance(node, Var):
+        return id(node)
+    if kind not in FIELDS:
+        return node
+    parts: list[Any] = [kind]
+    for name, role, _ in FIELDS[kind]:
         value = getattr(node, name)
         if role is Role.CHILD:
             parts.append(tuple([expr_key(v) for v in value]) if type(value) is tuple else expr_key(value))

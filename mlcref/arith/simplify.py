@@ -19,7 +19,7 @@ from collections.abc import Callable
 from math import gcd
 
 from mlcref.arith.interval import EVERYTHING, Domain, Interval, interval_of, symbolic_extent
-from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Opaque, Quotient, Remainder, expr_key, number, term
+from mlcref.arith.linear import INDEX_TYPES, Atom, Linear, Opaque, Quotient, Remainder, number, reads_same, term
 from mlcref.errors import TypeMismatch
 from mlcref.ir import (
     EQ, GE, GT, LE, LT, NE, Add, And, Binary, Call, Cast, Compare, Const, Expr, FloorDiv, FloorMod, Max, Min, Mul, Not,
@@ -87,7 +87,7 @@ class Simplifier:
                 result = self.linear(expr).expr()
             except TypeMismatch:  # a coefficient outside the type: the original stands
                 return expr
-            return expr if expr_key(result) == expr_key(expr) else result
+            return expr if reads_same(result, expr) else result
         rule = _CONDITIONS.get(type(expr))
         if rule is not None:
             return rule(self, expr)

@@ -46,7 +46,7 @@ def register_pieces(alloc: AllocBuffer) -> dict[Key, str] | None:
     for node in walk(alloc.body):
         if isinstance(node, DeclBuffer) and node.source is alloc.buffer:
             return None
-        if not isinstance(node, BufferLoad | BufferStore) or node.buffer is not alloc.buffer:
+        if not isinstance(node, (BufferLoad, BufferStore)) or node.buffer is not alloc.buffer:
             continue
         key = Slot.key(node.indices)
         if key is None:

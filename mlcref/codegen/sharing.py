@@ -19,6 +19,7 @@ from mlcref.ir import (
 
 OFTEN = 3
 """Uses that pay for a name of a position."""
+_ACCESSES = (BufferLoad, BufferStore)
 _BINDERS = (For, While, Let, LetStmt, AllocBuffer, DeclBuffer)
 
 
@@ -57,15 +58,20 @@ def position(buffer: Buffer, indices: tuple[Expr, ...]) -> Position | None:
     """
     if not indices or not static_shape(buffer):
         return None
-    if not all(_is_harmless(node) for index in indices for node in walk(index)):
-        return None
-    return Position(buffer, indices)
+    return Position(buffer, indices) if all(map(_is_harmless, indices)) else None
 
 
-def _is_harmless(node: Node) -> bool:
-    if isinstance(node, FloorDiv | FloorMod):
-        return isinstance(node.b, Const) and node.b.value != 0
-    return isinstance(node, Var | Const | Add | Sub | Mul | Min | Max | Ramp)
+_HARMLESS = frozenset([Var, Const, Add, Sub, Mul, Min, Max, Ramp])
+
+
+def _is_harmless(index: Expr) -> bool:
+    """Can ``index`` be computed early, and more or less often?"""
+    for node in walk(index):
+        if type(node) not in _HARMLESS and not (
+            isinstance(node, (FloorDiv, FloorMod)) and isinstance(node.b, Const) and node.b.value != 0
+        ):
+            return False
+    return True
 
 
 def _split(index: Expr) -> tuple[Expr, int]:
@@ -83,13 +89,14 @@ def common_positions(stmt: SeqStmt, place: Callable[[Buffer, tuple[Expr, ...]], 
     seen: Counter[Hashable] = Counter()
     first: dict[Hashable, Position] = {}
     for part in stmt.seq:
-        if not isinstance(part, BufferStore | IfThenElse) or any_node(part, _BINDERS):
+        if not isinstance(part, (BufferStore, IfThenElse)) or any_node(part, _BINDERS):
             continue
         for node in walk(part):
-            found = place(node.buffer, node.indices) if isinstance(node, BufferLoad | BufferStore) else None
-            if found is not None:
-                seen[found.key] += 1
-                first.setdefault(found.key, found)
+            if isinstance(node, _ACCESSES):
+                found = place(node.buffer, node.indices)
+                if found is not None:
+                    seen[found.key] += 1
+                    first.setdefault(found.key, found)
     return [first[key] for key, count in seen.items() if count >= OFTEN and first[key].is_worth_a_name()]
 
 
@@ -98,7 +105,7 @@ def vector_key(expr: Expr) -> Hashable:
     load = expr.value if isinstance(expr, Broadcast) else expr
     if not isinstance(load, BufferLoad) or dt.lanes(expr.dtype) < 2 or dt.is_bool(dt.parse(expr.dtype).element):
         return None
-    if not all(_is_harmless(node) for index in load.indices for node in walk(index)):
+    if not all(map(_is_harmless, load.indices)):
         return None
     if any(isinstance(index, Ramp) and constant(index.stride) != 1 for index in load.indices):
         return None
@@ -113,9 +120,9 @@ def repeated_vectors(stmt: SeqStmt) -> set[Hashable]:
     seen: Counter[Hashable] = Counter()
     for part in stmt.seq:
         if isinstance(part, BufferStore):
-            for load in _certain_vectors(part.value):
+            for load, key in _certain_vectors(part.value):
                 if _memory(load) not in stored:
-                    seen[vector_key(load)] += 1
+                    seen[key] += 1
     return {key for key, count in seen.items() if count > 1}
 
 
@@ -125,12 +132,14 @@ def _memory(vector: Expr) -> Buffer:
     return load.buffer
 
 
-def _certain_vectors(expr: Node) -> Iterator[Expr]:
-    """Loaded vectors below ``expr`` that are computed whatever the values are."""
+def _certain_vectors(expr: Node) -> Iterator[tuple[Expr, Hashable]]:
+    """Loaded vectors below ``expr`` that are computed whatever the values are, with their keys."""
     if isinstance(expr, Call):
         return
-    if isinstance(expr, Broadcast | BufferLoad) and vector_key(expr) is not None:
-        yield expr
+    key = vector_key(expr) if isinstance(expr, (Broadcast, BufferLoad)) else None
+    if key is not None:
+        assert isinstance(expr, Expr)
+        yield expr, key
         return
     for child in children(expr):
         yield from _certain_vectors(child)

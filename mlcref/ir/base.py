@@ -51,6 +51,8 @@ CHILDREN: dict[type, tuple[str, ...]] = {}
 """Of each node class: the names of its child fields."""
 BELOW: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 """Of each node class: the function that lists the children of a node, in field order."""
+REFERENCES: dict[type, tuple[str, ...]] = {}
+"""Of each node class: the names of the fields that refer to a buffer."""
 BUFFER_FIELDS: dict[type, tuple[str, ...]] = {}
 """Of each node class: the names of the fields that may hold buffers which the node does not own."""
 
@@ -73,6 +75,7 @@ def node(cls: type[T]) -> type[T]:
     fields = [f for f in dataclasses.fields(made) if f.init]
     FIELDS[made] = tuple((f.name, _role(f), f.metadata.get("structural", True)) for f in fields)
     CHILDREN[made] = tuple(name for name, role, _ in FIELDS[made] if role is Role.CHILD)
+    REFERENCES[made] = tuple(name for name, role, _ in FIELDS[made] if role is Role.REFERENCE)
     BUFFER_FIELDS[made] = tuple(n for n, role, _ in FIELDS[made] if role in (Role.BINDING, Role.REFERENCE))
     BELOW[made] = _lister({f.name: str(f.type) for f in fields if f.name in CHILDREN[made]})
     result: type[T] = made
@@ -125,7 +128,10 @@ class Node:
 
 def replace(old: N, **changes: Any) -> N:
     """``old`` with some fields changed; ``old`` itself when each of them is the same object already."""
-    if all(getattr(old, name) is value for name, value in changes.items()):
+    for name, value in changes.items():
+        if getattr(old, name) is not value:
+            break
+    else:
         return old
     return type(old)(*[changes[f[0]] if f[0] in changes else getattr(old, f[0]) for f in FIELDS[type(old)]])
 

@@ -4,6 +4,8 @@ shuffles, pointers as values, declared views beside blocks. Who knows none of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakSet
 
 from mlcref.errors import UnsupportedError
@@ -69,13 +71,22 @@ def _ordinary(root: Stmt) -> bool:
 
 
 def _special(node: Node) -> str:
-    if isinstance(node, For):
-        return "a loop with a step" if node.step is not None else ""
-    if isinstance(node, Call):
-        return _CALLS.get(node.op, "")
-    if isinstance(node, LetStmt | Let):
-        return "a pointer as a value" if node.var.type == "handle" else ""
-    return "a return value" if isinstance(node, Return) else "a shuffle" if isinstance(node, Shuffle) else ""
+    rule = _SPECIAL.get(type(node))
+    return "" if rule is None else rule(node)
+
+
+def _pointer(node: Any) -> str:
+    return "a pointer as a value" if node.var.type == "handle" else ""
+
+
+_SPECIAL: dict[type[Node], Callable[[Any], str]] = {
+    For: lambda node: "" if node.step is None else "a loop with a step",
+    Call: lambda node: _CALLS.get(node.op, ""),
+    LetStmt: _pointer,
+    Let: _pointer,
+    Return: lambda node: "a return value",
+    Shuffle: lambda node: "a shuffle",
+}
 
 
 def _is_exchange(node: Node) -> bool:

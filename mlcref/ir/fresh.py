@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from mlcref.ir.base import FIELDS, Node, Role, replace
+from mlcref.ir.base import FIELDS, Node, Role
 from mlcref.ir.buffer import Buffer
 from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Token
-from mlcref.ir.visit import map_children, substitute_buffer, walk
+from mlcref.ir.visit import substitute_buffer, walk
 
 N = TypeVar("N", bound=Node)
 
@@ -30,15 +30,19 @@ def fresh(root: N, values: Mapping[Var, Expr] | None = None) -> N:
             mapping[item] = resized if resized is not item else _copy(item)
 
     def copy(node: Any) -> Any:
+        if node is None:
+            return None
         if type(node) is Var:
             return mapping.get(node, node)
-        new = map_children(copy, node)
-        changes: dict[str, Any] = {}
+        fields: list[Any] = []
         for name, role, _ in FIELDS[type(node)]:
-            if role in (Role.BINDING, Role.REFERENCE):
-                changes[name] = _exchange(getattr(node, name), mapping)
-        result = replace(new, **changes)
-        return result if result is not node else _copy(node)
+            value = getattr(node, name)
+            if role is Role.CHILD:
+                value = tuple([copy(item) for item in value]) if type(value) is tuple else copy(value)
+            elif role is not Role.PLAIN:
+                value = _exchange(value, mapping)
+            fields.append(value)
+        return type(node)(*fields)
 
     result: N = copy(root)
     return result

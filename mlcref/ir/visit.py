@@ -5,12 +5,13 @@ recursive function that dispatches on the node type and calls :func:`map_childre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_
 from typing import Any, TypeVar
 
-from mlcref.ir.base import BELOW, BUFFER_FIELDS, CHILDREN, FIELDS, Node, Role, replace
+from mlcref.ir.base import BELOW, BUFFER_FIELDS, CHILDREN, FIELDS, REFERENCES, Node, Role, replace
 from mlcref.ir.buffer import Buffer, BufferLoad
 from mlcref.ir.expr import Expr, Var
-from mlcref.ir.stmt import Block, BufferRegion, BufferStore, DeclBuffer
+from mlcref.ir.stmt import Block
 
 N = TypeVar("N", bound=Node)
 
@@ -27,7 +28,7 @@ def map_children(f: Callable[[Any], Any], node: N) -> N:
         value = getattr(node, name)
         if type(value) is tuple:
             new = tuple([f(item) for item in value])
-            if any(x is not y for x, y in zip(new, value, strict=True)):
+            if not all(map(is_, new, value)):
                 changes[name] = new
         elif value is not None:
             new_value = f(value)
@@ -55,8 +56,11 @@ def rewrite(f: Callable[[Any], Any], root: N) -> N:
                 stack.append((node, below))
                 stack.extend([(child, None) for child in below])
                 continue
-        unchanged = all(memo[id(child)] is child for child in below)
-        rebuilt = node if unchanged else map_children(lambda child: memo[id(child)], node)
+        rebuilt = node
+        for child in below:
+            if memo[id(child)] is not child:
+                rebuilt = map_children(lambda child: memo[id(child)], node)
+                break
         new = f(rebuilt)
         memo[id(node)] = rebuilt if new is None else new
     result: N = memo[id(root)]
@@ -69,7 +73,9 @@ def walk(root: Node) -> Iterator[Any]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(BELOW[type(node)](node)[::-1])
+        below = BELOW[type(node)](node)
+        if below:
+            stack.extend(below[::-1])
 
 
 def variables(root: Node) -> set[Var]:
@@ -86,14 +92,9 @@ def buffers_used(root: Node) -> dict[Buffer, None]:
     """Buffers that loads, stores and regions below ``root`` refer to, in order of appearance."""
     used: dict[Buffer, None] = {}
     for node in walk(root):
-        if isinstance(node, BufferLoad | BufferStore | BufferRegion):
-            used[node.buffer] = None
-        elif isinstance(node, DeclBuffer):
-            used[node.source] = None
-        elif type(node) is not Var:
-            for name, role, _ in FIELDS[type(node)]:
-                if role is Role.REFERENCE and getattr(node, name) is not None:
-                    used[getattr(node, name)] = None
+        for name in REFERENCES[type(node)]:
+            if getattr(node, name) is not None:
+                used[getattr(node, name)] = None
     return used
 
 

@@ -97,7 +97,7 @@ class _Checker:
 
     def descend(self, node: Node, mine: list[Any]) -> None:
         # Iterators and matched buffers go out of scope with their block, everything else with the node that binds it.
-        before = set(self.scope) if mine or isinstance(node, Block | MatchBufferRegion) else None
+        before = set(self.scope) if mine or isinstance(node, (Block, MatchBufferRegion)) else None
         for item in mine:
             self.bind(item, node)
         if isinstance(node, MatchBufferRegion):  # its strides and offset take their values from the region
@@ -109,7 +109,7 @@ class _Checker:
             for child in value if type(value) is tuple else (value,):
                 if child is not None:
                     self.visit(child)
-        if before is not None and not isinstance(node, IterVar | MatchBufferRegion):
+        if before is not None and not isinstance(node, (IterVar, MatchBufferRegion)):
             self.scope = before
 
     def check_buffer(self, buffer: Any, node: Node) -> None:
@@ -122,7 +122,7 @@ class _Checker:
                 self.fail("W3", f"operands of {node.symbol} are {node.a.dtype} and {node.b.dtype}", node)
             if node.a.dtype == "handle":
                 self.fail("W3", f"{node.symbol} is not defined on pointers", node)
-        elif isinstance(node, BufferLoad | BufferStore):
+        elif isinstance(node, (BufferLoad, BufferStore)):
             self.check_access(node)
         elif isinstance(node, Shuffle):
             self.check_shuffle(node)

@@ -23,6 +23,7 @@ from mlcref.lower.jumps import leaves_loop
 from mlcref.lower.pieces import Access, apart, piece_key, starts
 
 MAX_PIECES = 32
+_PLACES = frozenset([AllocBuffer, BufferLoad, BufferStore])
 
 
 def promote_accumulators(func: PrimFunc) -> PrimFunc:
@@ -69,7 +70,7 @@ class _Piece:
 
 def _accumulators(loop: For) -> list[Buffer]:
     """Buffers from outside that the loop's body both loads and stores."""
-    nodes = [node for node in walk(loop.body) if isinstance(node, AllocBuffer | BufferLoad | BufferStore)]
+    nodes = [node for node in walk(loop.body) if type(node) in _PLACES]
     made = {node.buffer for node in nodes if isinstance(node, AllocBuffer)}
     loaded = {node.buffer for node in nodes if isinstance(node, BufferLoad)}
     stored = dict.fromkeys(node.buffer for node in nodes if isinstance(node, BufferStore))
@@ -102,9 +103,10 @@ def _pieces(loop: For, buffer: Buffer, dom: Domains) -> dict[object, _Piece] | N
 def _bound_inside(loop: For) -> set[Var]:
     inner = {loop.loop_var}
     for node in walk(loop.body):
-        if isinstance(node, For):
+        kind = type(node)
+        if kind is For:
             inner.add(node.loop_var)
-        elif isinstance(node, Let | LetStmt):
+        elif kind is Let or kind is LetStmt:
             inner.add(node.var)
     return inner
 
