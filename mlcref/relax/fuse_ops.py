@@ -201,11 +201,13 @@ def _joins(call: _Call, parent: _Call, reads: OpPatternKind, phase: int) -> bool
 
 
 def _join(group: _Call, into: _Call) -> None:
-    """One group of two: it is of the larger kind, and its last call stands for it."""
+    """One group of two: its last call stands for it, and is one with a sum of products where the group has such."""
     if group is into:
         return
     first, last = sorted((group, into), key=lambda call: call.number)
-    last.kind, last.size = max(first.kind, last.kind), first.size + last.size
+    if first.kind == OpPatternKind.OUT_EWISE_FUSABLE:
+        last.kind = first.kind
+    last.size += first.size
     first.leader = last
 
 

@@ -9,6 +9,7 @@ from mlcref.errors import MlcrefError, OracleError, ScriptError, WellformedError
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import GlobalVar, IRModule, Max, assert_structural_equal, blocks_in, call, const, graph
 from mlcref.relax import transform
+from mlcref.relax.fuse_tir import can_be_fused
 from mlcref.relax.op_pattern import OpPatternKind, op_pattern
 from mlcref.runtime.vm import VirtualMachine
 from mlcref.script import from_source
@@ -130,6 +131,8 @@ LINEAR = [("a", "matmul", "xy"), ("b", "bias", "aw"), ("c", "relu", "b")]
         ([("a", "transpose", "x"), ("b", "transpose", "a")], ["fused_transpose_transpose"]),
         ([("a", "relu", "x"), ("b", "relu", "a"), ("c", "transpose", "a"), ("d", "add", "bc")],
          ["fused_relu_relu_transpose_add"]),
+        ([("a", "relu", "x"), ("b", "transpose", "a"), ("c", "add", "ab"), ("d", "total", "c")],
+         ["fused_relu_transpose_add_total"]),
         ([("a", "matmul", "xy"), ("b", "relu", "a"), ("c", "add", "ab")], ["fused_matmul_relu_add"]),
         ([("a", "matmul", "xy"), ("b", "total", "a"), ("c", "bias", "ab")], ["matmul", "total", "bias"]),
         ([("a", "matmul", "xy"), ("b", "matmul", "yx"), ("c", "add", "ab")], ["fused_matmul_add", "matmul"]),
@@ -172,6 +175,32 @@ def test_a_fused_program_has_each_name_once_and_memory_between():
     assert_structural_equal(from_source(fused.script()), fused)
 
 
+def test_only_programs_without_aliases_make_one():
+    module = module_of(*LINEAR)
+    module.update_func("bias", PROGRAMS["bias"].without_attr("tir.noalias"))
+    (program,) = relax.get_pipeline("zero")(module).prim_funcs().values()
+    assert not program.noalias
+
+
+def test_programs_that_write_to_an_input_stay():
+    text = """
+@T.prim_func
+def main(A: T.Buffer((4, 4), "int32"), Y: T.Buffer((4, 4), "int32")):
+    for i, j in T.grid(4, 4):
+        with T.block("A"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            A[vi, vj] = 1
+    for i, j in T.grid(4, 4):
+        with T.block("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            Y[vi, vj] = A[vi, vj]
+"""
+    func = from_source(text)
+    assert not can_be_fused(func, 1)
+    assert not can_be_fused(func, 0)
+    assert can_be_fused(from_source(text.replace("A[vi, vj] = 1", "Y[vi, vj] = 1")), 1)
+
+
 def test_the_machine_runs_what_is_not_yet_one_program():
     after = grouped(module_of(*LINEAR))
     assert VirtualMachine(compile_module(after))["main"](*ARRAYS).numpy().tolist() == run(after)[0]
@@ -207,6 +236,46 @@ def test_graph_functions_call_each_other():
     arrays = np.zeros((3, 5), "int32"), np.arange(10, dtype="int32").reshape(5, 2), np.zeros(2, "int32")
     assert interpret_graph(module, *arrays)[0].tolist() == arrays[1].tolist()
     assert VirtualMachine(compile_module(module))["main"](*arrays)[0].numpy().tolist() == arrays[1].tolist()
+
+
+def test_dimensions_pass_through_several_calls():
+    module = from_source("""
+class Module:
+    @T.prim_func
+    def ones(a: T.handle, b: T.handle):
+        k = T.int64()
+        A = T.match_buffer(a, (k,), "int32")
+        B = T.match_buffer(b, (k, k), "int32")
+        for i, j in T.grid(k, k):
+            with T.block("B"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                B[vi, vj] = A[vi]
+
+    @R.function(private=True)
+    def inner(x: R.Tensor(("k",), "int32")):
+        k = T.int64()
+        cls = Module
+        a = R.call_tir(cls.ones, (x,), R.Tensor((k, k), "int32"))
+        return a
+
+    @R.function(private=True)
+    def middle(x: R.Tensor(("n",), "int32")):
+        n = T.int64()
+        cls = Module
+        a: R.Tensor((n, n), "int32") = cls.inner(x)
+        return a
+
+    @R.function
+    def main(x: R.Tensor(("m",), "int32")):
+        m = T.int64()
+        cls = Module
+        a: R.Tensor((m, m), "int32") = cls.middle(x)
+        return a
+""")
+    x = np.arange(3, dtype="int32")
+    expected = interpret_graph(module, x).tolist()
+    assert expected == [[0, 0, 0], [1, 1, 1], [2, 2, 2]]
+    assert VirtualMachine(compile_module(module))["main"](x).numpy().tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,32 @@ def test_blocks_that_depend_on_more_stay(old, new):
     assert "Q" in {block.name for block in _blocks(split.program)}
 
 
+def test_elements_that_nothing_defines_are_zeros():
+    text = PACKED.replace("T.if_then_else(v0 * 4 + v2 < 5, P[v0, v1, v2], 0)", "P[v0, v1, v2]")
+    part = split_program(from_source(text), (1,), 2).before[0]
+    (q,) = run(part.program, np.full((5, 6), 7, "int32"), results=[(2, 6, 4)])
+    assert q[1].tolist() == [[8, 1, 1, 1]] * 6
+
+
+def test_a_sum_that_is_added_to_several_times_is_added_to_as_often():
+    thrice = """for j in range(5):
+        with T.block("S"):
+            vj = T.axis.spatial(5, j)
+            S[vj] = 0
+    for again, j, k in T.grid(3, 5, 6):
+        with T.block("S_update"):
+            vj, vk, va = T.axis.remap("SRR", [j, k, again])
+            S[vj] = S[vj] + W[vj, vk]
+    for i, j, k in T.grid(2, 5, 6):"""
+    start, end = PACKED.index("for j, k in T.grid(5, 6)"), PACKED.index("for i, j, k in T.grid(2, 5, 6):")
+    for text in (thrice, thrice.replace(', va = T.axis.remap("SRR", [j, k, again])', ' = T.axis.remap("SR", [j, k])')):
+        func = from_source(PACKED[:start] + text + PACKED[end + len("for i, j, k in T.grid(2, 5, 6):") :])
+        part = split_program(func, (1,), 2).before[1]
+        w = np.arange(30, dtype="int32").reshape(5, 6)
+        (s,) = run(part.program, w, results=[(5,)])
+        assert s.tolist() == (3 * w.sum(axis=1)).tolist()
+
+
 def test_programs_without_such_blocks_are_not_split():
     assert split_program(from_source(PACKED), (), 2) is None
     assert split_program(from_source(MODULE)["dense"], (1,), 2) is None

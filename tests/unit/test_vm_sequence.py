@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlcref import compile as compile_module
@@ -229,6 +229,8 @@ LIFETIMES = st.builds(
 
 
 @given(st.lists(LIFETIMES, max_size=9))
+@example([Lifetime(256, 0, 0), Lifetime(192, 1, 1), Lifetime(128, 0, 1), Lifetime(64, 0, 1)])
+@example([Lifetime(256, 0, 0), Lifetime(64, 1, 2), Lifetime(64, 1, 1), Lifetime(32, 0, 2)])
 def test_values_that_meet_do_not_overlap(values):
     offsets, total = plan_memory(values)
     rounded = [-(-value.size // ALIGNMENT) * ALIGNMENT for value in values]
