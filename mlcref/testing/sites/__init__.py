@@ -12,13 +12,13 @@ from typing import Any
 
 from mlcref.ir import PrimFunc
 from mlcref.testing.sites import (
-    accumulators, borders, conditions, instructions, lanes, memory, narrow, rows, tails, threads,
+    accumulators, borders, conditions, exact, instructions, lanes, memory, narrow, rows, tails, threads,
 )  # fmt: skip
 
 Site = Callable[[Callable[..., Any]], PrimFunc]
 """Draws a program."""
 
-_MODULES = (accumulators, conditions, instructions, lanes, memory, narrow, tails, threads, borders, rows)
+_MODULES = (accumulators, conditions, instructions, lanes, memory, narrow, tails, threads, borders, rows, exact)
 SITES: dict[str, tuple[Site, ...]] = {}
 for _module in _MODULES:
     for _target, _sites in _module.SITES.items():
