@@ -129,7 +129,13 @@ def planned(work: Work, form: Contraction, exact: bool = False) -> Plan:
         extents[reduce[0].var] = rounded_up(terms, reduced)
     panels = -(-extents[lane] // tile.columns)
     panel_bytes = (reduced or terms) * tile.columns * _packed_bits(form) // 8
-    shared = _shared(form, extents, panels, panels * panel_bytes <= machine.l2_bytes, threads)
+    fits = panels * panel_bytes <= machine.l2_bytes
+    shared = _shared(form, extents, panels, fits, threads, -(-extents[row] // tile.rows), packed and not exact)
+    if shared == PANELS:
+        panels = rounded_up(panels, threads)
+        if packed and not exact:
+            unit = threads * tile.columns
+            extents[lane] = panels * tile.columns
     own = panels // threads if shared == PANELS else panels
     slab = 1 if packed and exact else panels_at_once(own, panel_bytes, machine) if packed else own
     return Plan(form, tile, reduced, slab, packed, extents, shared, threads, pairs, unit)
@@ -141,15 +147,19 @@ def _packed_bits(form: Contraction) -> int:
     return max(given.bits, min(summed.bits, 32 if given.is_float else 16))
 
 
-def _shared(form: Contraction, extents: dict[Var, int], panels: int, fits: bool, threads: int) -> str | None:
-    """What the threads share: whole problems, rows over a packed operand that all can hold, panels, strips."""
+def _shared(
+    form: Contraction, extents: dict[Var, int], panels: int, fits: bool, threads: int, strips: int, padded: bool
+) -> str | None:
+    """What the threads share: whole problems, rows over a packed operand that all can hold, panels, strips: panels
+    where they are a multiple of the threads, or come closer to one than strips do and may be ``padded``."""
     if threads == 1:
         return None
     if prod(extents[item.var] for item in form.batch) >= threads:
         return BATCH
     if fits and prod(extents[item.var] for item in form.rows[:-1]) >= 2 * threads:
         return ROWS
-    return PANELS if panels % threads == 0 else STRIPS
+    idle_panels, idle_strips = (1 - n / rounded_up(n, threads) for n in (panels, strips))
+    return PANELS if idle_panels == 0 or (padded and idle_panels < idle_strips) else STRIPS
 
 
 def _pad(work: Work, block: BlockRV, plan: Plan) -> tuple[BlockRV | None, BlockRV | None]:
@@ -205,7 +215,7 @@ def _tile(work: Work, block: BlockRV, plan: Plan, pack: BlockRV | None, cut: Blo
     if plan.packed:
         _pack(work, block, plan, pack, part or slab or across or columns or share or batch)
     if cut is not None:
-        inside = panel or strip if plan.parts == 1 else slab or across
+        inside = panel or strip or outer if plan.parts == 1 else slab or across
         follow(work, cut, inside, [*batch, *outer] if plan.parts == 1 else None)
     if shared:
         sch.parallel(sch.fuse(*shared) if len(shared) > 1 else shared[0])
