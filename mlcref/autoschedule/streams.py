@@ -18,8 +18,10 @@ from mlcref.schedule import BlockRV, LoopRV
 _TERMS = 8
 """Rows of the matrix that are read at a time, and places where it or the rows are read: lines at distances that are
 powers of two push each other out of the first cache."""
-_FEW_ROWS, _FEWER_ROWS = 32, 8
+_FEW_ROWS, _FEWER_ROWS = 32, 16
 """So few rows do not pay for packing a matrix in the second cache, or a larger one."""
+_STRIP = 4
+"""Rows of the output at a time."""
 _SHORT = 4
 """Terms at each place."""
 
@@ -74,15 +76,17 @@ def _stays(load: BufferLoad, nest: Nest, machine: Machine) -> bool:
 
 
 def _order(work: Work, block: BlockRV, nest: Nest, row: IterVar | None, stays: bool) -> list[LoopRV]:
-    """Split, order and vectorize the loops; the one over columns that threads share, if they do."""
+    """Split, order and vectorize the loops; the one over columns that threads share, if they do: each then adds up in
+    memory of its own, since two threads that write to one line of memory take turns."""
     sch, machine = work.sch, work.machine
     column = next(item for item in nest.spatial if item.var is nest.store.indices[-1])
     rows = 1 if row is None else nest.extents[row.var]
     columns, terms = nest.extents[column.var], nest.extents[nest.reduce[0].var]
     lanes = machine.lanes(nest.store.buffer.type)
-    tile = register_tile(rows, columns, lanes, machine) if stays else Tile(rows, lanes)
+    tile = register_tile(rows, columns, lanes, machine) if stays else Tile(_strip(rows), lanes)
     pays = (rows + READ) * columns * terms >= machine.parallel_work
     share = rounded_up(-(-columns // machine.threads), tile.columns) if pays else columns
+    own = sch.cache_write(block, 0, "global") if share < columns else None
     loops = dict(zip([item.var for item in nest.order], sch.get_loops(block), strict=True))
     threads, across, lane = work.split(loops[column.var], None, -(-share // tile.columns), tile.columns)
     strip, inner = ([], []) if row is None else work.split(loops[row.var], None, tile.rows)
@@ -92,8 +96,12 @@ def _order(work: Work, block: BlockRV, nest: Nest, row: IterVar | None, stays: b
         sch.reorder(*threads, *across, *strip, *start, *places, *inner, *lane)
     else:
         start, places = work.split(term, None, _terms_at_once(terms))
-        sch.reorder(*threads, *start, *across, *strip, *inner, *places, *lane)
+        sch.reorder(*threads, *start, *strip, *across, *inner, *places, *lane)
     _finish(work, block, start, [*inner, *places], lane)
+    if own is not None and threads:
+        sch.reverse_compute_at(own, threads[0])
+        vectorize_last(work, own)
+        work.finish(own)
     return threads
 
 
@@ -113,6 +121,16 @@ def _share(work: Work, block: BlockRV, shared: list[LoopRV]) -> None:
     for loop in shared:
         work.sch.parallel(loop)
     work.finish(block)
+
+
+def _strip(rows: int) -> int:
+    """How many rows of the output are made at a time from rows of a matrix in memory.
+
+    >>> _strip(8), _strip(6), _strip(7)
+    (4, 3, 7)
+    """
+    even = max(n for n in range(1, min(rows, _STRIP) + 1) if rows % n == 0)
+    return even if even > 1 else min(rows, _TERMS)
 
 
 def _places(terms: int, most: int) -> int:
