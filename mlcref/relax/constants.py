@@ -8,12 +8,13 @@ from mlcref.autoschedule.layouts import LAYOUT_FREE
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import Node, Var, graph
 from mlcref.ir.function import GlobalVar, IRModule, PrimFunc
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.ir.visit import walk
 from mlcref.relax.rewriter import Rewriter, alike, calling, calls_of_programs, inputs_of, key_of
 from mlcref.relax.split_program import Split, split_program
 
 
-class AttachAttrLayoutFreeBuffers:
+class AttachAttrLayoutFreeBuffers(Pass):
     """Say of each tensor program that is called with constants which of its parameters they are.
 
     The attribute ``layout_free_buffers`` lists their positions; a program that is called with constants in several
@@ -22,11 +23,11 @@ class AttachAttrLayoutFreeBuffers:
     bind them first.
     """
 
-    name = "AttachAttrLayoutFreeBuffers"
+    info = PassInfo(0, "AttachAttrLayoutFreeBuffers")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the attributes."""
-        return _Attach(module).rewritten()
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the attributes."""
+        return _Attach(mod).rewritten()
 
 
 class _Attach(Rewriter):
@@ -62,7 +63,7 @@ def _constants(call: graph.Call) -> tuple[int, ...]:
     return tuple([i for i, item in enumerate(inputs_of(call)) if isinstance(item, graph.Constant)])
 
 
-class SplitLayoutRewritePreproc:
+class SplitLayoutRewritePreproc(Pass):
     """Take what computes with constants alone out of tensor programs, into programs of their own.
 
     Applies to programs with the attribute ``layout_free_buffers``, scheduled or not: their blocks that read nothing but
@@ -71,11 +72,11 @@ class SplitLayoutRewritePreproc:
     takes blocks by annotation.
     """
 
-    name = "SplitLayoutRewritePreproc"
+    info = PassInfo(0, "SplitLayoutRewritePreproc")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the programs split."""
-        return _Split(module).rewritten()
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the programs split."""
+        return _Split(mod).rewritten()
 
 
 class _Split(Rewriter):
@@ -112,7 +113,7 @@ class _Split(Rewriter):
         return split, [self.add(f"{name}_weight_prepack", part.program) for part in split.before]
 
 
-class FoldConstant:
+class FoldConstant(Pass):
     """Replace calls of tensor programs on constants by what they return.
 
     The oracle runs them, so the result is what the programs mean, to the bit. Calls of registered functions, calls with
@@ -121,11 +122,11 @@ class FoldConstant:
     Raises what the oracle raises for a call that means nothing.
     """
 
-    name = "FoldConstant"
+    info = PassInfo(0, "FoldConstant")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` in which such calls are constants."""
-        return _Fold(module).rewritten()
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` in which such calls are constants."""
+        return _Fold(mod).rewritten()
 
 
 class _Fold(Rewriter):

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from mlcref.ir import graph
 from mlcref.ir.function import GlobalVar, IRModule
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.ir.visit import walk
 from mlcref.relax.rewriter import append_block, graph_functions, key_of
 from mlcref.relax.wellformed import resolve
 
 
-class DeadCodeElimination:
+class DeadCodeElimination(Pass):
     """Remove bindings whose variables nothing uses, and functions that nothing calls.
 
     Bindings stand in dataflow blocks, whose values are pure. Kept are the functions ``entry_functions`` with all that
@@ -23,15 +24,15 @@ class DeadCodeElimination:
     []
     """
 
-    name = "DeadCodeElimination"
+    info = PassInfo(0, "DeadCodeElimination")
 
     def __init__(self, entry_functions: Iterable[str] | None = None) -> None:
         self.entry_functions = None if entry_functions is None else tuple(entry_functions)
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` without them. Raises ``MlcrefError`` for an entry function that is not there."""
-        result = module.clone()
-        for name, func in graph_functions(module).items():
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` without them. Raises ``MlcrefError`` for an entry function that is not there."""
+        result = mod.clone()
+        for name, func in graph_functions(mod).items():
             result.update_func(name, _without_unused(func))
         reached = self._entries(result)
         for name in reached:

@@ -9,8 +9,9 @@ from mlcref.ir import graph
 from mlcref.ir.base import NO_ATTRS
 from mlcref.ir.expr import Var as Dimension
 from mlcref.ir.function import GlobalVar, IRModule
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.ir.visit import variables, walk
-from mlcref.relax.fuse_tir import PRIMITIVE, can_be_fused
+from mlcref.relax.fuse_tir import PRIMITIVE, can_be_fused, index_type
 from mlcref.relax.op_pattern import OP_PATTERN, OpPatternKind
 from mlcref.relax.rewriter import Rewriter, callee_of, inputs_of, key_of
 
@@ -18,35 +19,37 @@ _MOST = 256
 """Calls of one group."""
 
 
-class FuseOps:
+class FuseOps(Pass):
     """Put calls of tensor programs that can be one program into graph functions of their own.
 
     Programs say what kind they are (``AnnotateTIROpPattern``). A sum of products takes what follows it element by
     element; elementwise programs and broadcasts join what uses them; injective ones join each other. A group has one
     result that is used outside; constants are its arguments. The new functions have the attribute ``Primitive`` and
     ``FuseTIR`` makes tensor programs of them. Calls with scalars, several results, or programs that cannot be joined
-    stay as they are. Source: ``relax.transform.FuseOps``.
+    (such as those with indices of different types) stay as they are. Source: ``relax.transform.FuseOps``.
 
     >>> list(FuseOps()(IRModule({})).functions)
     []
     """
 
-    name = "FuseOps"
+    info = PassInfo(0, "FuseOps")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the functions, which are called instead."""
-        return _Fuse(module).rewritten()
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the functions, which are called instead."""
+        return _Fuse(mod).rewritten()
 
 
 @dataclass(eq=False)
 class _Call:
-    """A call of a dataflow block: its binding, its kind (opaque: on its own), its place, and what uses it.
+    """A call of a dataflow block: its binding, its kind (opaque: on its own), its place, the type of its program's
+    indices, and what uses it.
 
     ``users`` is empty for what the block returns. ``leader`` is another call of its group, or itself."""
 
     binding: graph.Binding
     kind: OpPatternKind
     number: int
+    index: str = ""
     users: list[tuple[_Call, OpPatternKind]] = field(default_factory=list)
     leader: _Call | None = None
     size: int = 1
@@ -129,7 +132,8 @@ def _calls(block: graph.DataflowBlock, module: IRModule) -> list[_Call]:
     calls: list[_Call] = []
     by_var: dict[graph.Var, _Call] = {}
     for number, binding in enumerate(block.bindings):
-        call = _Call(binding, _kind(binding, module), number)
+        program = callee_of(module, binding.value)
+        call = _Call(binding, _kind(binding, module), number, index_type(program) if program is not None else "")
         for var in {node: None for node in walk(binding.value) if isinstance(node, graph.Var)}:
             if var in by_var:
                 by_var[var].users.append((call, _edge(var, call)))
@@ -187,6 +191,8 @@ def _fuse(calls: list[_Call], phase: int) -> None:
 def _joins(call: _Call, parent: _Call, reads: OpPatternKind, phase: int) -> bool:
     """Do ``call`` and all on the way to ``parent``, which everything that uses it leads to, become one group?"""
     kind = call.kind
+    if any(other.index != call.index for other in (parent, *_between(call, parent))):
+        return False
     way = [other.group().kind for other in _between(call, parent)]
     sink = parent.group().kind
     if kind == OpPatternKind.OUT_EWISE_FUSABLE:

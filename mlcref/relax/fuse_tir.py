@@ -11,13 +11,14 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.ir.function import GlobalVar, IRModule
 from mlcref.ir.names import unique_name
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.relax.rewriter import Rewriter, callee_of, graph_functions, inputs_of
 
 PRIMITIVE = "Primitive"
 """The attribute of graph functions that become one tensor program each."""
 
 
-class FuseTIR:
+class FuseTIR(Pass):
     """Make one tensor program of every graph function with the attribute ``Primitive``, and call it instead.
 
     The program runs the blocks of those that the function called, in order; what one hands to the next is memory of its
@@ -28,17 +29,17 @@ class FuseTIR:
     []
     """
 
-    name = "FuseTIR"
+    info = PassInfo(0, "FuseTIR")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the programs in the place of the functions."""
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the programs in the place of the functions."""
         fused = {
             name: program
-            for name, func in graph_functions(module).items()
-            for program in [fused_program(module, func) if PRIMITIVE in func.attrs else None]
+            for name, func in graph_functions(mod).items()
+            for program in [fused_program(mod, func) if PRIMITIVE in func.attrs else None]
             if program is not None
         }
-        return _Inlined(module, fused).rewritten()
+        return _Inlined(mod, fused).rewritten()
 
 
 class _Inlined(Rewriter):
@@ -79,10 +80,18 @@ def can_be_fused(program: PrimFunc, input_count: int) -> bool:
     return not written & set(params[:input_count])
 
 
+def index_type(program: PrimFunc) -> str:
+    """The type of the iterators of blocks: int64 where one of them is."""
+    types = {item.var.type for block in blocks_in(program.body) for item in block.iter_vars}
+    return "int64" if "int64" in types else "int32"
+
+
 @dataclass
 class _Fusion:
-    """A program under construction: its memory by variable of the graph, and the names that are taken."""
+    """A program under construction: the type of its indices, its memory by variable of the graph, and the names that
+    are taken."""
 
+    index: str
     memory: dict[graph.Var, Buffer] = field(default_factory=dict)
     allocated: list[Buffer] = field(default_factory=list)
     statements: list[Stmt] = field(default_factory=list)
@@ -96,8 +105,8 @@ class _Fusion:
         assert isinstance(info, graph.TensorStructInfo) and info.shape is not None
         name = unique_name(var.name_hint, self.names)
         self.names.add(name)
-        shape = [const(extent.value) if isinstance(extent, Const) else extent for extent in info.shape]
-        self.memory[var] = Buffer(name, tuple(shape), info.dtype)
+        plain = [const(extent.value, self.index) if isinstance(extent, Const) else extent for extent in info.shape]
+        self.memory[var] = Buffer(name, tuple(plain), info.dtype)
         return self.memory[var]
 
     def add(self, program: PrimFunc, given: list[Buffer]) -> None:
@@ -140,12 +149,16 @@ class _Fusion:
 def fused_program(module: IRModule, func: graph.Function) -> PrimFunc | None:
     """One tensor program that computes what ``func`` does with calls of tensor programs; None where it does more, or
     they cannot be joined."""
-    fusion, result = _Fusion(), func.body.body
+    programs = [callee_of(module, binding.value) for binding in func.bindings()]
+    indices = {index_type(program) for program in programs if program is not None}
+    if len(indices) != 1:
+        return None
+    fusion, result = _Fusion(indices.pop()), func.body.body
     for param in func.params:
         fusion.buffer(param)
     params = list(fusion.memory.values())
-    for binding in func.bindings():
-        call, program = binding.value, callee_of(module, binding.value)
+    for binding, program in zip(func.bindings(), programs, strict=True):
+        call = binding.value
         if program is None or not isinstance(call, graph.Call) or len(call.args) > 2:
             return None
         inputs = inputs_of(call)

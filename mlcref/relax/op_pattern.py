@@ -12,6 +12,7 @@ from mlcref.ir import (
 from mlcref.ir.expr import Call
 from mlcref.ir.function import IRModule
 from mlcref.ir.stmt import Evaluate, IfThenElse, Stmt, While
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 
 OP_PATTERN = "op_pattern"
 """The attribute of a tensor program that holds its kind, a number of ``OpPatternKind``."""
@@ -33,7 +34,7 @@ class OpPatternKind(IntEnum):
     OPAQUE = 8
 
 
-class AnnotateTIROpPattern:
+class AnnotateTIROpPattern(Pass):
     """Say of each tensor program what kind of operator it is, in the attribute ``op_pattern``.
 
     Programs that have the attribute keep it. Source: ``relax.transform.AnnotateTIROpPattern``.
@@ -45,12 +46,12 @@ class AnnotateTIROpPattern:
     0
     """
 
-    name = "AnnotateTIROpPattern"
+    info = PassInfo(0, "AnnotateTIROpPattern")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the attributes."""
-        result = module.clone()
-        for name, func in module.prim_funcs().items():
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the attributes."""
+        result = mod.clone()
+        for name, func in mod.prim_funcs().items():
             if OP_PATTERN not in func.attrs:
                 result.update_func(name, func.with_attr(OP_PATTERN, int(op_pattern(func))))
         return result

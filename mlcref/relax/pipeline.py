@@ -8,66 +8,69 @@ from typing import Any
 from mlcref.autoschedule import Machine, autoschedule
 from mlcref.errors import MlcrefError
 from mlcref.ir.function import IRModule
+from mlcref.ir import transform
+from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
 from mlcref.relax.fuse_ops import FuseOps
 from mlcref.relax.fuse_tir import FuseTIR
+from mlcref.relax.legalize import LegalizeOps
 from mlcref.relax.op_pattern import AnnotateTIROpPattern
 from mlcref.relax.rewriter import graph_functions
 from mlcref.relax.wellformed import wellformed_graph
 
-ModulePass = Callable[[IRModule], IRModule]
 
-
-class Sequential:
+class Sequential(transform.Sequential):
     """``passes`` one after the other, as one pass. The module that each leaves is checked to be well formed.
 
-    Source: ``tvm.transform.Sequential``.
+    Raises ``WellformedError`` where it is not. Source: ``tvm.transform.Sequential``.
 
     >>> list(Sequential([FoldConstant(), DeadCodeElimination()])(IRModule({})).functions)
     []
     """
 
-    def __init__(self, passes: Sequence[ModulePass], name: str = "sequential") -> None:
-        self.passes = tuple(passes)
-        self.name = name
-
-    def __call__(self, module: IRModule) -> IRModule:
-        """The module after all passes."""
-        for step in self.passes:
-            module = step(module)
-            wellformed_graph(module)
-        return module
+    def __init__(
+        self, passes: Sequence[Callable[[IRModule], IRModule]], opt_level: int = 0, name: str = "sequential"
+    ) -> None:
+        super().__init__([made for step in passes for made in (step, _checked)], opt_level, name)
 
 
-class ScheduleTensorPrograms:
+def _checked(module: IRModule) -> IRModule:
+    wellformed_graph(module)
+    return module
+
+
+class ScheduleTensorPrograms(Pass):
     """Schedule the tensor programs of a module with ``mlcref.autoschedule``; its arguments are those of that function.
     """
 
-    name = "ScheduleTensorPrograms"
+    info = PassInfo(0, "ScheduleTensorPrograms")
 
     def __init__(self, target: Any = None, *, check: str = "off", machine: Machine | None = None) -> None:
         self.target, self.check, self.machine = target, check, machine
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` with the programs scheduled."""
-        return autoschedule(module, self.target, check=self.check, machine=self.machine).mod
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` with the programs scheduled."""
+        return autoschedule(mod, self.target, check=self.check, machine=self.machine).mod
 
 
-class RemoveUncalledFunctions:
+class RemoveUncalledFunctions(Pass):
     """``DeadCodeElimination`` with all graph functions for entries."""
 
-    name = "RemoveUncalledFunctions"
+    info = PassInfo(0, "RemoveUncalledFunctions")
 
-    def __call__(self, module: IRModule) -> IRModule:
-        """A copy of ``module`` without tensor programs that no graph function calls; a module without any stays."""
-        entries = list(graph_functions(module))
-        return DeadCodeElimination(entries)(module) if entries else module
+    def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
+        """A copy of ``mod`` without tensor programs that no graph function calls; a module without any stays."""
+        entries = list(graph_functions(mod))
+        return DeadCodeElimination(entries)(mod) if entries else mod
 
 
 def zero_pipeline() -> Sequential:
-    """What a graph should have whatever becomes of it: constants computed, calls fused. Source: TVM's "zero"."""
-    return Sequential([FoldConstant(), AnnotateTIROpPattern(), FuseOps(), FuseTIR(), RemoveUncalledFunctions()], "zero")
+    """What a graph should have whatever becomes of it: operators as tensor programs, constants computed, calls fused.
+    Source: TVM's "zero"."""
+    return Sequential([
+        LegalizeOps(), FoldConstant(), AnnotateTIROpPattern(), FuseOps(), FuseTIR(), RemoveUncalledFunctions(),
+    ], name="zero")  # fmt: skip
 
 
 def autoschedule_pipeline(
@@ -78,7 +81,7 @@ def autoschedule_pipeline(
     return Sequential([
         zero_pipeline(), AttachAttrLayoutFreeBuffers(), ScheduleTensorPrograms(target, check=check, machine=machine),
         SplitLayoutRewritePreproc(), FoldConstant(), RemoveUncalledFunctions(),
-    ], "autoschedule")  # fmt: skip
+    ], name="autoschedule")  # fmt: skip
 
 
 PIPELINES: dict[str, Callable[..., Sequential]] = {"zero": zero_pipeline, "autoschedule": autoschedule_pipeline}
@@ -90,7 +93,7 @@ def get_pipeline(name: str = "zero", **options: Any) -> Sequential:
 
     Raises ``MlcrefError`` (rule ``relax.pipeline``) for another name. Source: ``relax.get_pipeline``.
 
-    >>> get_pipeline("autoschedule", target="cython --num-cores=1").name
+    >>> get_pipeline("autoschedule", target="cython --num-cores=1").info.name
     'autoschedule'
     """
     if name not in PIPELINES:

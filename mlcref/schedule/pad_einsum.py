@@ -11,8 +11,8 @@ from mlcref.dtype import is_float
 from mlcref.ir import (
     LT, Add, Block, BlockRealize, Buffer, BufferLoad, BufferRegion, BufferStore, Call, Cast, Const, Div, Expr, FloorDiv,
     FloorMod, For, IterVar, LetStmt, Max, Min, Mod, Mul, PrimFunc, Range, Select, SeqStmt, Stmt, Sub, Token, Var, call,
-    children_of, conjunction, const, index, loads, make_block, replace, replace_at, replace_block, replace_buffers,
-    seq, structural_equal, unique_name, walk,
+    cast, children_of, conjunction, const, index, loads, make_block, replace, replace_at, replace_block,
+    replace_buffers, seq, structural_equal, unique_name, walk,
 )  # fmt: skip
 from mlcref.schedule.dataflow import CONCURRENT, any_concurrent, check_scope
 from mlcref.schedule.find import block_of, blocks_below, loops_above
@@ -394,7 +394,7 @@ def _fill(padding: Padding, names: set[str]) -> Stmt:
     """The contents of an input, with zeros behind them."""
     items = _iterators(padding.padded.shape)
     point = tuple([item.var for item in items])
-    inside = [LT(point[d], padding.extents[d]) for d in padding.cut]
+    inside = [LT(point[d], cast(point[d].dtype, padding.extents[d])) for d in padding.cut]
     value: Expr = BufferLoad(padding.buffer, point)
     if inside:
         value = call("if_then_else", conjunction(inside), value, const(0, value.dtype))

@@ -131,6 +131,22 @@ def test_a_product_is_padded_where_zeros_do_no_harm() -> None:
     assert same(matmul, sch)
 
 
+def test_iterators_of_another_type_than_the_extents_are_padded() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((4, 6), "int32"), B: T.Buffer((6, 5), "int32"), C: T.Buffer((4, 5), "int32")):
+    for i, j, k in T.grid(T.int64(4), T.int64(5), T.int64(6)):
+        with T.block("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                C[vi, vj] = 0
+            C[vi, vj] = C[vi, vj] + A[vi, vk] * B[vk, vj]
+""")
+    sch = Schedule(before)
+    sch.pad_einsum(sch.get_block("C"), [1, 4, 4])
+    assert same(before, sch)
+
+
 def test_only_what_was_read_is_padded() -> None:
     """The input goes on behind the iterator's domain; zeros begin there, not at its end."""
     before = from_source("""

@@ -309,3 +309,38 @@ def test_the_oracle_misses_a_graph_function():
         interpret_graph(alone, np.zeros((3, 5), "int32"), np.zeros((5, 2), "int32"), np.zeros(2, "int32"))
     with pytest.raises(WellformedError, match="no graph function 'pair'"):
         relax.wellformed_graph(alone)
+
+
+LAYERS = """
+@I.ir_module
+class Module:
+    @R.function
+    def main(x: R.Tensor((7, 12), "float32"), w: R.Tensor((10, 12), "float32"), b: R.Tensor((10,), "float32")):
+        with R.dataflow():
+            turned = R.permute_dims(w)
+            product = R.matmul(x, turned)
+            total = R.add(product, b)
+            out = R.nn.relu(total)
+            R.output(out)
+        return out
+"""
+
+
+def test_operators_become_one_scheduled_program():
+    generator = np.random.default_rng(0)
+    x, w, b = (generator.integers(-3, 4, shape).astype("float32") for shape in ((7, 12), (10, 12), (10,)))
+    bound = transform.BindParams("main", {"w": w, "b": b})(from_source(LAYERS))
+    made = relax.get_pipeline("autoschedule", target="cython --num-cores=1")(bound)
+    assert calls_of(made) == ["fused_matmul_add_relu"]
+    expected = np.maximum(x @ w.T + b, 0)
+    assert np.array_equal(interpret_graph(made, x), expected)
+    assert np.array_equal(VirtualMachine(compile_module(made))["main"](x).numpy(), expected)
+
+
+def test_programs_with_indices_of_different_types_stay():
+    wide = from_source(PROGRAMS["bias"].script().replace("T.grid(4, 4)", "T.grid(T.int64(4), T.int64(4))"))
+    module = module_of(*LINEAR)
+    module.update_func("bias", wide)
+    after = grouped(module)
+    assert calls_of(after) == ["matmul", "bias", "relu"]
+    assert run(after) == run(module)
