@@ -32,7 +32,9 @@ def kernel_sequence(
 
     Raises ``CallError`` where a kernel's arguments do not fit it.
     """
-    if len(values) > MOST_ARGUMENTS or not all(isinstance(value, NDArray) for value in values):
+    if KernelSequence is None or len(values) > MOST_ARGUMENTS:
+        return None
+    if not all(isinstance(value, NDArray) for value in values):
         return None
     arguments = [value.array.view() for value in values if isinstance(value, NDArray)]  # objects of their own
     trace = _Trace(functions, sizes, [constant.array for constant in constants])

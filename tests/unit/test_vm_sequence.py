@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlcref import compile as compile_module
 from mlcref.errors import CallError
 from mlcref.ir import graph, register_global_func, remove_global_func
-from mlcref.runtime import BufferParam, launch, vm
+from mlcref.runtime import BufferParam, launch, vm, vm_sequence
 from mlcref.runtime.array import NDArray, tensor
 from mlcref.runtime.memory_plan import ALIGNMENT, Lifetime, plan_memory
 from mlcref.script import from_source
@@ -207,10 +207,36 @@ def test_kernels_that_write_to_an_argument_run_step_by_step():
     assert run._last is None
 
 
-@needs_sequences
 def test_without_sequences_the_steps_give_the_same(monkeypatch):
-    monkeypatch.setattr(vm, "kernel_sequence", lambda *args: None)
-    assert lists(main()(X, Y)) == expected(X, Y)
+    monkeypatch.setattr(vm_sequence, "KernelSequence", None)
+    run = main()
+    assert lists(run(X, Y)) == expected(X, Y)
+    assert run._last is None
+
+
+NO_ARGUMENTS = """
+class Module:
+    @T.prim_func
+    def ones(A: T.Buffer((3,), "int32")):
+        for i in range(3):
+            with T.block("A"):
+                vi = T.axis.spatial(3, i)
+                A[vi] = 1
+
+    @R.function
+    def main():
+        cls = Module
+        a = R.call_tir(cls.ones, (), R.Tensor((3,), "int32"))
+        return a
+"""
+
+
+def test_a_program_without_arguments(monkeypatch):
+    executable = compile_module(from_source(NO_ARGUMENTS))
+    for _ in range(2):
+        run = vm.VirtualMachine(executable)["main"]
+        assert run().numpy().tolist() == run().numpy().tolist() == [1, 1, 1]
+        monkeypatch.setattr(vm_sequence, "KernelSequence", None)
 
 
 @needs_sequences
