@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcref import relax
+from mlcref.autoschedule import Machine
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import assert_structural_equal, graph
 from mlcref.relax.lower_graph import lower_graph
@@ -95,3 +96,24 @@ def test_bound_parameters_mean_the_same_to_operators(case, data):
     relax.wellformed_graph(bound)
     rest = [values[name] for name in names if name not in chosen]
     same(means(bound, rest), means(case.module, case.arguments))
+
+
+@given(graphs())
+@settings(max_examples=25)
+def test_the_zero_pipeline_keeps_the_meaning(case):
+    same(means(relax.get_pipeline("zero")(case.module), case.arguments), means(case.module, case.arguments))
+
+
+MACHINE = Machine(vector_bytes=16, registers=12, l2_bytes=512, threads=2, terms=3, parallel_work=0)
+
+
+@given(graphs(symbolic=False), st.data())
+@settings(max_examples=15)
+def test_scheduling_graphs_with_constants_keeps_the_meaning(case, data):
+    names = [param.name_hint for param in case.module["main"].params]
+    chosen = {name for name in names if data.draw(st.booleans())}
+    values = dict(zip(names, case.arguments, strict=True))
+    bound = relax.transform.BindParams("main", {name: values[name] for name in chosen})(case.module)
+    scheduled = relax.get_pipeline("autoschedule", target="cython", machine=MACHINE)(bound)
+    rest = [values[name] for name in names if name not in chosen]
+    same(means(scheduled, rest), means(case.module, case.arguments))
