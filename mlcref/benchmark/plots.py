@@ -9,13 +9,16 @@ from html import escape
 from typing import Any
 
 from mlcref.benchmark.report import duration, speed
+from mlcref.benchmark.systems import SYSTEMS
 
 Row = Mapping[str, Any]
 
 _COLOURS = (
     "#8c8c8c", "#e4572e", "#2e86ab", "#f2a541", "#7b4b94", "#59a14f", "#1b7837", "#b07aa1", "#d6002a", "#17a2b8",
 )  # fmt: skip
-WIDTH = 900
+WIDTH = 1100
+_LETTER = 6.4
+"""The width of a letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,18 @@ class Scale:
 
 
 def colours(systems: Sequence[str]) -> dict[str, str]:
-    """A colour for each system, by its place."""
-    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(systems)}
+    """A colour for each system, the same whichever others are measured.
+
+    >>> colours(["numpy", "mlcref"]) == {"numpy": "#8c8c8c", "mlcref": "#d6002a"}
+    True
+    """
+    known = [*SYSTEMS, *(name for name in systems if name not in SYSTEMS)]
+    return {name: _COLOURS[known.index(name) % len(_COLOURS)] for name in systems}
+
+
+def _in_front(rows: Iterable[Row]) -> list[Row]:
+    """In the order in which dots are drawn: the one that readers look for is not hidden."""
+    return sorted(rows, key=lambda row: row["system"].startswith("mlcref"))
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
@@ -63,7 +76,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def _dot(x: float, y: float, colour: str, words: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(words)}</title></circle>'
+    """A dot that says more when it is pointed at."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"><title>{escape(words)}</title></circle>'
 
 
 def _svg(height: float, parts: Iterable[str]) -> str:
@@ -86,11 +100,13 @@ def roofline(rows: Sequence[Row], peaks: Mapping[str, float], systems: Sequence[
              for tick in x.ticks()]  # fmt: skip
     parts += [_line(left, y(tick), WIDTH - 20, y(tick), "grid") + _text(left - 6, y(tick) + 4, f"{tick / 1e9:g}", "end")
               for tick in y.ticks()]  # fmt: skip
-    parts += [_line(left, y(roof), WIDTH - 20, y(roof), "roof") + _text(left + 6, y(roof) - 4, name)
-              for name, roof in roofs.items()]  # fmt: skip
+    for name, roof in roofs.items():
+        words = f"{name.removeprefix('flops ')} {roof / 1e9:.0f} Gop/s"
+        parts += [_line(left, y(roof), WIDTH - 20, y(roof), "roof"), _text(WIDTH - 24, y(roof) - 5, words, "end")]
     parts += [_slope(x, y, name, slope, max(roofs.values(), default=y.high)) for name, slope in slopes.items()]
     paint = colours(systems)
-    parts += [_dot(x(_intensity(row)), y(row["flops_per_second"]), paint[row["system"]], _words(row)) for row in shown]
+    parts += [_dot(x(_intensity(row)), y(row["flops_per_second"]), paint[row["system"]], _words(row))
+              for row in _in_front(shown)]  # fmt: skip
     parts.append(_text(WIDTH / 2, height - 6, "operations per byte", "middle"))
     parts.append(_text(4, 14, "Gop/s"))
     return _svg(height, parts)
@@ -107,7 +123,10 @@ def _slope(x: Scale, y: Scale, name: str, slope: float, roof: float) -> str:
     if first >= last:
         return ""
     ends = x(first), y(first * slope), x(last), y(last * slope)
-    return _line(*ends, "roof") + _text(ends[0] + 4, ends[1] - 6, name)
+    turn = math.degrees(math.atan2(ends[3] - ends[1], ends[2] - ends[0]))
+    words = f"{name.removeprefix('bandwidth ')} {slope / 1e9:.0f} GB/s"
+    place = f"translate({ends[0] + 6:.1f} {ends[1] - 8:.1f}) rotate({turn:.1f})"
+    return f'{_line(*ends, "roof")}<g transform="{place}">{_text(0, 0, words)}</g>'
 
 
 def _words(row: Row) -> str:
@@ -121,18 +140,17 @@ def ratios(rows: Sequence[Row], to: str, systems: Sequence[str]) -> str:
     if not shown:
         return ""
     names = list(dict.fromkeys(row["workload"] for row in rows))
-    left, top, step = 420, 30, 17
+    left, top, step = 16 + _LETTER * max(map(len, names)), 10, 17
     height = top + step * len(names) + 30
     x = Scale(*_range([*(row[key] for row in shown), 1.0]), left, WIDTH - 20)
     place = {name: top + step * (number + 0.5) for number, name in enumerate(names)}
     parts = [_line(x(tick), top, x(tick), height - 30, "grid") + _text(x(tick), height - 14, f"{tick:g}", "middle")
              for tick in x.ticks()]  # fmt: skip
     parts.append(_line(x(1.0), top, x(1.0), height - 30, "roof"))
-    parts += [_text(left - 8, y + 4, name, "end") for name, y in place.items()]
+    parts += [_line(left, y, WIDTH - 20, y, "row") + _text(left - 8, y + 4, name, "end") for name, y in place.items()]
     paint = colours(systems)
     parts += [
         _dot(x(row[key]), place[row["workload"]], paint[row["system"]], f"{_words(row)}, {row[key]:.2f} × {to}")
-        for row in shown
+        for row in _in_front(shown)
     ]
-    parts.append(_text(left, 16, f"times as fast as {to}; right is faster"))
     return _svg(height, parts)
