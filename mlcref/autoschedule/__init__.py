@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from mlcref.on_use import names_on_use
 
 if TYPE_CHECKING:
-    from mlcref.autoschedule.core import autoschedule
+    from mlcref.autoschedule.core import autoschedule, with_rules
     from mlcref.autoschedule.machine import Machine
 else:
     __getattr__, __dir__ = names_on_use(
-        __name__, {"mlcref.autoschedule.core": "autoschedule", "mlcref.autoschedule.machine": "Machine"}
+        __name__, {"mlcref.autoschedule.core": "autoschedule with_rules", "mlcref.autoschedule.machine": "Machine"}
     )
 
-__all__ = ["Machine", "autoschedule"]
+__all__ = ["Machine", "autoschedule", "with_rules"]
 
 
 class _CallablePackage(ModuleType):

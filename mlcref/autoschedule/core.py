@@ -47,17 +47,41 @@ def autoschedule(
     >>> "sch.vectorize" in str(sch.trace)
     True
     """
+    return with_rules(mod, target, check=check, machine=machine)[0]
+
+
+Applied = tuple[str, str, str]
+"""A function, one of its blocks, and the rule that scheduled it."""
+
+
+def with_rules(
+    mod: IRModule | PrimFunc, target: Any = None, *, check: str = "off", machine: Machine | None = None
+) -> tuple[Schedule, list[Applied]]:
+    """As :func:`autoschedule`, with the rule of each block; blocks that became part of others have none.
+
+    >>> from mlcref import te
+    >>> A = te.placeholder((64, 64), name="A")
+    >>> B = te.compute((64, 64), lambda i, j: A[j, i], name="B")
+    >>> with_rules(te.create_prim_func([A, B]))[1]
+    [('main', 'B', 'transposed')]
+    """
     sch = Schedule(mod, check=check)
     fitted = machine or Machine.of("cython" if target is None else target)
+    applied: list[Applied] = []
     for name in sch.mod.prim_funcs():
         sch.work_on(name)
-        _schedule_function(Work(sch, name, fitted))
-    return sch
+        applied += [(name, *found) for found in _schedule_function(Work(sch, name, fitted))]
+    return sch, applied
 
 
-def _schedule_function(work: Work) -> None:
+def _schedule_function(work: Work) -> list[tuple[str, str]]:
+    """Schedule all blocks; the names of those that a rule fits, each with that of the rule."""
     root = work.sch.get_block(work.func.root.name)
     blocks = [block for block in work.sch.get_child_blocks(root) if not inline_elementwise(work, block)]
+    applied = []
     for block in blocks:
         if work.token(block) not in work.done:
-            any(rule(work, block) for rule in RULES)
+            name = work.block(block).name
+            rule = next((rule for rule in RULES if rule(work, block)), None)
+            applied += [(name, rule.__name__.removeprefix("schedule_"))] if rule is not None else []
+    return applied

@@ -54,10 +54,16 @@ def bytes_words(size: float) -> str:
 
 
 def memory(row: Row) -> str:
-    """The peak of the process, and by how much this workload raised it."""
+    """The peak of the process, by how much this workload raised it, and the workspace of a call.
+
+    >>> memory({"peak_rss_bytes": 80 << 20, "loaded_rss_bytes": 60 << 20, "workspace_bytes": 1 << 20})
+    '80.0 MiB (+20.0 MiB), workspace 1.0 MiB'
+    """
     if "peak_rss_bytes" not in row:
         return str(row.get("memory_reason", ""))
-    return f"{bytes_words(row['peak_rss_bytes'])} (+{bytes_words(row['peak_rss_bytes'] - row['loaded_rss_bytes'])})"
+    grown = row["peak_rss_bytes"] - row["loaded_rss_bytes"]
+    words = f"{bytes_words(row['peak_rss_bytes'])} (+{bytes_words(grown)})"
+    return f"{words}, workspace {bytes_words(row['workspace_bytes'])}" if row.get("workspace_bytes") else words
 
 
 def reference(rows: Iterable[Row]) -> str:

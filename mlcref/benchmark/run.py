@@ -148,6 +148,7 @@ class _Session:
         """Peak memory, from a process that does nothing else."""
         request = {"kind": "memory", "workload": workload.name, "system": system}
         try:
+            self._ask({**request, "kind": "rehearse"}, workload.name)
             with Child(self.threads, self.plan.limit) as child:
                 found: Row = child.ask(request, self._step(workload.name))
         except MlcrefError as error:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +20,7 @@ from mlcref.benchmark.check import (
     WrongResult, check_meaning, check_result, fingerprint, foreign, one_line, reduced,
 )  # fmt: skip
 from mlcref.benchmark.measure import Call, Effort, interleaved, quartiles, ratio, seconds_per_call
+from mlcref.benchmark.memory import check_growth, forget_peak, peak_memory, resident_memory, watched, workspace_bytes
 from mlcref.benchmark.operators import Case, case_of
 from mlcref.benchmark.systems import SYSTEMS
 from mlcref.benchmark.workload import workload_of
@@ -84,11 +83,14 @@ class _Contestants:
         row["prepare_seconds"] = perf_counter() - start
         self.say({"step": "first call", "system": name})
         start = self.now()
-        value = prepared.call()
+        value, growth = watched(prepared.call)
         taken = self.now() - start
         check_result(prepared.result(value), self.want, self.case.empty().dtype)
         if fingerprint(self.case) != self.before:
             raise WrongResult("the inputs are not what they were", rule="bench.inputs")
+        if prepared.library is not None:
+            check_growth(growth, prepared.library)
+            row["workspace_bytes"] = workspace_bytes(prepared.library)
         if taken < _VERY_SLOW_SECONDS:
             taken = seconds_per_call(prepared.call, 1, self.now)
         if taken > _SLOW_SECONDS:
@@ -138,10 +140,10 @@ def _peak(case: Case, threads: int) -> peaks.Peak | None:
 
 
 def memory(request: Mapping[str, Any], say: Say) -> Row:
-    """Peak resident memory of a process that runs one workload in one system, and before it did.
+    """Peak resident memory of a process that runs one workload in one system, and what it had before its inputs.
 
-    "Before" is after the system has run a tiny workload of the same operator: its libraries are loaded then. A slow
-    system does not.
+    Before them the system has run a tiny workload of the same operator, so that its libraries are loaded; a slow system
+    has not. The peak is one of preparing and calling: what it takes to draw the inputs does not count.
     """
     workload, threads = workload_of(request["workload"]), int(request["threads"])
     system = SYSTEMS[request["system"]]
@@ -153,25 +155,21 @@ def memory(request: Mapping[str, Any], say: Say) -> Row:
     if tiny is not None and not system.slow:
         prepared = system.prepare(case_of(tiny), threads)
         prepared.call()
-    loaded = peak_memory()
-    prepared = system.prepare(case_of(workload), threads)
+    loaded = resident_memory() or peak_memory()
+    case = case_of(workload)
+    forget_peak()
+    prepared = system.prepare(case, threads)
     for _ in range(3):
         prepared.call()
     return {"peak_rss_bytes": peak_memory(), "loaded_rss_bytes": loaded}
 
 
-def peak_memory() -> int:
-    """Bytes of memory that this process has had resident at most.
-
-    >>> peak_memory() > 1 << 20
-    True
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):  # no Linux; there the figure below may be that of the parent
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def rehearse(request: Mapping[str, Any], say: Say) -> None:
+    """Prepare a tiny workload of the operator: a process that measures memory then finds what was compiled for it."""
+    tiny, system = reduced(workload_of(request["workload"])), SYSTEMS[request["system"]]
+    say({"step": "memory", "system": system.name})
+    if tiny is not None and not system.slow:
+        system.prepare(case_of(tiny), int(request["threads"]))
 
 
 def machine_peaks(request: Mapping[str, Any], say: Say) -> Row:
@@ -184,7 +182,7 @@ def machine_peaks(request: Mapping[str, Any], say: Say) -> Row:
 
 
 REQUESTS: dict[str, Callable[[Mapping[str, Any], Say], Any]] = {
-    "measure": measure, "memory": memory, "peaks": machine_peaks,
+    "measure": measure, "memory": memory, "peaks": machine_peaks, "rehearse": rehearse,
 }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from mlcref.errors import MlcrefError
 
-SUITES = ("tiny", "small", "full")
-_CONTAINS = {"tiny": ("tiny",), "small": ("small",), "full": ("small", "full")}
+SUITES = ("tiny", "small", "full", "all")
+_CONTAINS = {"tiny": ("tiny",), "small": ("small",), "full": ("small", "full"), "all": ("tiny", "small", "full")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from mlcref.benchmark.run import Listener, Plan
 from mlcref.benchmark.run import run as run_plan
 from mlcref.benchmark.systems import SYSTEMS
 from mlcref.benchmark.workload import SUITES, select
+from mlcref.cli import bench_traces
 from mlcref.errors import MlcrefError
 
 _FILE = "mlcref-bench.jsonl"
@@ -43,6 +44,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots")
     bench.add_argument("--list", action="store_true", help="list the workloads and measure nothing")
+    words = "measure nothing, verify each schedule at reduced extents, and compiled"
+    bench.add_argument("--check-traces", action="store_true", help=words)
     bench.add_argument("--show", action="store_true", help="show the results of the file and measure nothing")
     return bench
 
@@ -61,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         for workload in select(options.suite, options.only):
             print(workload.name)
         return 0
+    if options.check_traces:
+        return bench_traces.run(options)
     try:
         results = _shown(options.results) if options.show else _measured(options)
     except KeyboardInterrupt:

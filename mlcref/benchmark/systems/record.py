@@ -12,16 +12,20 @@ import numpy as np
 
 from mlcref.benchmark.operators import Case
 from mlcref.errors import UnsupportedError
+from mlcref.runtime.module import Module
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A workload ready to run: ``call`` is what is timed, ``result`` makes an array of what it returned."""
+    """A workload ready to run: ``call`` is what is timed, ``result`` makes an array of what it returned. ``library``
+    are the functions that mlcref compiled for it: what they allocate is checked.
+    """
 
     call: Callable[[], Any]
     result: Callable[[Any], Array]
+    library: Module | None = None
 
 
 @dataclass(frozen=True, slots=True)
