@@ -67,7 +67,7 @@ def draw_arguments(func: PrimFunc, kind: str, seed: int, number: int) -> tuple[A
     made: list[Any] = []
     for param in func.params:
         if isinstance(param, Buffer):
-            made.append(draw(param.type, known[param], kind, rng, limits.get(param)))
+            made.append(np.asarray(draw(param.type, known[param], kind, rng, limits.get(param))))  # of shape (), too
         else:
             made.append(sizes[param] if param in sizes else draw(param.type, (), "small-int", rng)[()].item())
     return tuple(made)

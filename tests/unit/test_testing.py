@@ -52,6 +52,22 @@ def test_a_forgotten_element_is_not(kind: str) -> None:
         assert_backend_matches(SUM, forgets_last, kind, trials=40)
 
 
+def test_arrays_without_dimensions() -> None:
+    func = from_source("""
+@T.prim_func
+def total(X: T.Buffer((4,), "int32"), Y: T.Buffer((), "int32")):
+    for k in range(4):
+        with T.block("Y"):
+            vk = T.axis.reduce(4, k)
+            with T.init():
+                Y[()] = 0
+            Y[()] = Y[()] + X[vk]
+""")
+    assert assert_backend_matches(func, lambda x, y: np.copyto(y, x.sum())).inputs == 9
+    with pytest.raises(BackendMismatch, match="Y: expected"):
+        assert_backend_matches(func, lambda x, y: np.copyto(y, x[1:].sum()), "random")
+
+
 def test_small_integers_leave_no_tolerance() -> None:
     def off_by_one_bit(x: Any, y: Any) -> None:
         y[0] = np.nextafter(x.sum(), np.float32(100))
