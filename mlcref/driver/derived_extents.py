@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mlcref.arith import simplify
 from mlcref.errors import CallError
-from mlcref.ir import Buffer, Const, Expr, PrimFunc, Var, const, replace, replace_buffers, substitute, variables
-from mlcref.ir.stmt import constant
+from mlcref.ir import (
+    Add, Binary, Buffer, Cast, Const, Expr, FloorDiv, FloorMod, Max, Min, Mul, PrimFunc, Sub, Var, replace,
+    replace_buffers, variables, walk,
+)  # fmt: skip
 from mlcref.runtime.module import Module
 
 Derived = list[tuple[int, int, Expr]]
@@ -18,7 +19,7 @@ Derived = list[tuple[int, int, Expr]]
 
 
 def named_extents(func: PrimFunc) -> tuple[PrimFunc, Derived]:
-    """``func`` with a variable for each extent of a parameter that is neither a number nor a variable, and these.
+    """``func`` with a variable for each extent of a parameter that is computed from others, and these extents.
 
     >>> from mlcref import te
     >>> A = te.placeholder((te.var("n"),), name="A")
@@ -32,7 +33,7 @@ def named_extents(func: PrimFunc) -> tuple[PrimFunc, Derived]:
     for number, param in enumerate(func.params):
         if not isinstance(param, Buffer):
             continue
-        found = {dim: extent for dim, extent in enumerate(param.shape) if not isinstance(extent, Const | Var)}
+        found = {dim: extent for dim, extent in enumerate(param.shape) if _is_derived(extent)}
         if found:
             derived += [(number, dim, extent) for dim, extent in found.items()]
             shape = [Var(f"{param.name}_{d}", n.dtype) if d in found else n for d, n in enumerate(param.shape)]
@@ -71,8 +72,8 @@ class CheckedExtents:
                                 rule="call.shape")  # fmt: skip
 
     def _extents(self, sizes: tuple[int, ...]) -> list[int | None]:
-        values: dict[Var, Expr] = {v: const(n, v.type) for v, n in zip(self._places, sizes, strict=True)}
-        return [constant(simplify(substitute(extent, values), {})) for _, _, extent in self.derived]
+        values = dict(zip(self._places, sizes, strict=True))
+        return [_value(extent, values) for _, _, extent in self.derived]
 
     def _scalar(self, args: tuple[Any, ...], number: int) -> int:
         if not hasattr(args[number], "__index__"):
@@ -85,6 +86,33 @@ class CheckedExtents:
             raise CallError(f"{self.func.name}: {param.name} has no shape, or one of another rank",
                             rule="call.shape", hint="pass an array")  # fmt: skip
         return shape
+
+
+def _is_derived(extent: Expr) -> bool:
+    return not isinstance(extent, Const | Var) and all(
+        isinstance(node, Const | Var | Cast) or type(node) in _OPERATORS for node in walk(extent)
+    )
+
+
+_OPERATORS: dict[type, Callable[[int, int], int]] = {
+    Add: operator.add, Sub: operator.sub, Mul: operator.mul, FloorDiv: operator.floordiv, FloorMod: operator.mod,
+    Min: min, Max: max,
+}  # fmt: skip
+
+
+def _value(extent: Expr, values: Mapping[Var, int]) -> int | None:
+    """The value of an extent; None where it divides by 0."""
+    if isinstance(extent, Const):
+        return int(extent.value)
+    if isinstance(extent, Var):
+        return values[extent]
+    if isinstance(extent, Cast):
+        return _value(extent.value, values)
+    assert isinstance(extent, Binary)
+    a, b = _value(extent.a, values), _value(extent.b, values)
+    if a is None or b is None or (b == 0 and isinstance(extent, FloorDiv | FloorMod)):
+        return None
+    return _OPERATORS[type(extent)](a, b)
 
 
 def _place(func: PrimFunc, var: Var) -> tuple[int, int | None]:

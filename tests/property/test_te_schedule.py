@@ -28,7 +28,7 @@ ARGMAX = te.comm_reducer(
 def elementwise(pick: Pick, tensors: list[te.Tensor], name: str) -> Any:
     """Two tensors combined, read in any order of the dimensions that fits."""
     first = pick(tensors)
-    second = pick([t for t in tensors if shape(t) == shape(first)])
+    second = pick([t for t in tensors if shape(t) == shape(first) and t.dtype == first.dtype])
     turned = pick([False, shape(second)[::-1] == shape(first)])
     op = pick([lambda a, b: a + b, lambda a, b: a * b - a, te.max])
     return te.compute(first.shape, lambda *i: op(first(*i), second(*(i[::-1] if turned else i))), name=name)
@@ -36,7 +36,7 @@ def elementwise(pick: Pick, tensors: list[te.Tensor], name: str) -> Any:
 
 def arithmetic(pick: Pick, tensors: list[te.Tensor], name: str) -> Any:
     first = pick(tensors)
-    return (first - pick([t for t in tensors if shape(t) == shape(first)])) * 2 + first
+    return (first - pick([t for t in tensors if shape(t) == shape(first) and t.dtype == first.dtype])) * 2 + first
 
 
 def padded(pick: Pick, tensors: list[te.Tensor], name: str) -> Any:
@@ -64,7 +64,7 @@ def product(pick: Pick, tensors: list[te.Tensor], name: str) -> Any:
     """A matrix product, the second operand transposed or not."""
     first = pick([t for t in tensors if t.ndim == 2])
     n, m = shape(first)
-    second = pick([t for t in tensors if t.ndim == 2 and m in shape(t)])
+    second = pick([t for t in tensors if t.ndim == 2 and m in shape(t) and t.dtype == first.dtype])
     along = shape(second).index(m)
     k = te.reduce_axis((0, m), "k")
     return te.compute(
@@ -102,8 +102,8 @@ def shape(tensor: te.Tensor) -> tuple[int, ...]:
 
 def expression(pick: Pick) -> list[te.Tensor]:
     """Inputs, and results that are needed nowhere else."""
-    n, m = pick([3, 4, 5, 8]), pick([2, 4, 6])
-    tensors = [te.placeholder((n, m), "int32", name="A"), te.placeholder((m, n), "int32", name="B")]
+    n, m, dtype = pick([3, 4, 5, 8]), pick([2, 4, 6]), pick(["int32", "float32", "int8"])
+    tensors = [te.placeholder((n, m), dtype, name="A"), te.placeholder((m, n), dtype, name="B")]
     inputs = list(tensors)
     for count in range(pick([1, 2, 3, 4])):
         recent = tensors if pick([False, False, True]) else [*tensors[:2], *tensors[-2:]]

@@ -154,3 +154,6 @@ def test_extents_of_parameters_that_follow_from_others_are_checked() -> None:
         module["main"](a, b)
     assert not untouched.any()
     assert module.time_evaluator("main", number=1)(a, 2, b).mean > 0
+    C = te.compute((te.Select(n > 4, n, 4),), lambda i: A[0, 0] + 1.0, name="C")
+    with pytest.raises(UnsupportedError, match=r"the shape of parameter C has the extent T.Select\("):
+        compile(te.create_prim_func([A, C]))
