@@ -62,6 +62,19 @@ class Target:
         return int(value) if value is not None else len(os.sched_getaffinity(0))
 
     @property
+    def max_num_threads(self) -> int:
+        """Threads that a block of a GPU may have: the option ``max_num_threads``, else 1024 for CUDA, 256 for others.
+
+        Raises ``MlcrefError`` for a CPU.
+
+        >>> Target("cuda").max_num_threads, Target("cuda --max_num_threads=64").max_num_threads
+        (1024, 64)
+        """
+        if self.backend == "cython":
+            raise MlcrefError(f"target {self.kind} has no blocks of threads", hint='such as Target("cuda") has')
+        return int(self.options.get("max_num_threads", 1024 if self.backend == "cuda" else 256))
+
+    @property
     def cpu(self) -> Cpu:
         """The core that code is fitted to: the options ``vector-bytes``, ``vector-registers``, ``l1-bytes`` and
         ``l2-bytes``; what is not given is that of this machine. Raises ``MlcrefError`` for what is no power of two of

@@ -2,8 +2,7 @@
 with schedules for blocks of threads, shared memory and registers.
 
 There is no device: the programs run at small sizes in the oracle, which runs threads in lock step, compares each
-schedule with the expressions, and refuses races. What the book takes from the device, as the number of threads of a
-block, is an argument.
+schedule with the expressions, and refuses races. What the book asks the device, the target says.
 """
 
 from __future__ import annotations
@@ -61,9 +60,11 @@ def test_vector_add() -> None:
 # ---- broadcast add
 
 
-def continuous_parallel(args: Tensors, num_threads: int) -> te.Schedule:
-    """A thread per element of the fused loops; neighbouring threads take neighbouring elements."""
-    C = args[2]
+def continuous_parallel(args: Tensors) -> te.Schedule:
+    """A thread per element of the fused loops, in blocks as large as the target's; neighbouring threads take
+    neighbouring elements.
+    """
+    C, num_threads = args[2], tvm.target.Target.current(allow_none=False).max_num_threads
     s = te.create_schedule(C.op)
     block, thread = s[C].split(s[C].fuse(*C.op.axis), factor=num_threads)
     bind(s[C], blockIdx_x=block, threadIdx_x=thread)
@@ -86,7 +87,9 @@ def alternate_parallel(args: Tensors, num_blocks: int, num_threads: int) -> te.S
 def test_broadcast_add(shapes: Any) -> None:
     args = broadcast_add(*shapes)
     a, b = small_integers(args[:2])
-    one, other = continuous_parallel(args, 8), alternate_parallel(args, 2, 4)
+    with tvm.target.Target("cuda --max_num_threads=8"):
+        one, other = continuous_parallel(args), alternate_parallel(args, 2, 4)
+    assert threads(one, args)["threadIdx.x"] == 8
     assert threads(other, args) == {"blockIdx.x": 2, "threadIdx.x": 4}
     for s in (one, other):
         equivalent(args, s)

@@ -262,6 +262,12 @@ def test_targets_that_do_not_exist(spec: str, message: str) -> None:
         Target(spec)
 
 
+def test_threads_of_a_block() -> None:
+    assert (Target("cuda").max_num_threads, Target("metal").max_num_threads) == (1024, 256)
+    with pytest.raises(MlcrefError, match="target llvm has no blocks of threads"):
+        _ = Target("llvm").max_num_threads
+
+
 def test_registered_functions() -> None:
     register_global_func("test.f", lambda: 1)
     try:
