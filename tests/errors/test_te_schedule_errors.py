@@ -96,6 +96,9 @@ def test_a_schedule_refuses_when_it_is_lowered(rule: str, words: str, make: Make
 def test_lowering_needs_the_results_and_nothing_foreign() -> None:
     s = te.create_schedule(C.op)
     assert refused("the result C is not among the arguments", lambda: s.tensor_ir([A, B])).rule == "te.T6"
+    both = te.create_schedule([D.op, C.op])
+    assert refused("the result DE is not among the arguments", lambda: both.tensor_ir([A, C])).rule == "te.T6"
+    assert both.tensor_ir([A, C, E]).mod["main"].params[2].name == "DE_v1"
     assert refused("F is not computed in this schedule", lambda: s.tensor_ir([A, C, F])).rule == "te.T6"
     assert refused("B reads A, which is not among the arguments", lambda: s.tensor_ir([C])).rule == "te.T6"
 

@@ -86,15 +86,16 @@ class Schedule:
         """
         given = list(readers) if isinstance(readers, list | tuple) else [readers]
         stages = [self[reader] for reader in given]
-        source = self[tensor]
         for stage in stages:
             if not isinstance(stage.op, ComputeOp) or tensor not in stage.op.input_tensors:
-                raise ScheduleError(f"stage {stage.op.name} does not read {tensor.buffer.name}", rule="te.S9")
+                read = ", ".join(one.buffer.name for one in stage.op.input_tensors) or "nothing"
+                raise ScheduleError(f"stage {stage.op.name} does not read {tensor.buffer.name}", rule="te.S9",
+                                    hint=f"it reads {read}")  # fmt: skip
         axes = tuple([axis(f"ax{d}", *_from_zero(extent), "spatial") for d, extent in enumerate(tensor.shape)])
         copy = load(tensor.buffer, [one.var for one in axes])
         cache = self._cache(tensor.buffer.name, scope, axes, (copy,))[0]
         for stage in stages:
-            if isinstance(stage.op, ComputeOp) and stage is not source:
+            if isinstance(stage.op, ComputeOp):
                 self._exchange(stage, _reading(stage.op, {tensor.buffer: cache.buffer}))
         return cache
 
@@ -152,12 +153,12 @@ class Schedule:
         Raises ``TensorExpressionError`` for arguments that :func:`create_prim_func` refuses or that lack a result, and
         ``ScheduleError`` where a primitive refuses.
         """
-        given = [arg.buffer for arg in args if isinstance(arg, Tensor)]
+        given = {arg.buffer for arg in args if isinstance(arg, Tensor)}
         for stage in self.stages:
-            for tensor in stage.op.outputs() if stage.is_output else ():
-                if tensor.buffer not in given and stage.op.num_outputs == 1:
-                    raise TensorExpressionError(f"the result {tensor.name} is not among the arguments", rule="te.T6",
-                                                hint=f"add {tensor.name} to the list")  # fmt: skip
+            made = stage.op.outputs()
+            if stage.is_output and not any(tensor.buffer in given for tensor in made):
+                raise TensorExpressionError(f"the result {stage.op.name} is not among the arguments", rule="te.T6",
+                                            hint=f"add {stage.op.name} to the list")  # fmt: skip
         for arg in args:
             if isinstance(arg, Tensor) and arg not in self and not isinstance(arg.op, PlaceholderOp):
                 raise TensorExpressionError(f"{arg.name} is not computed in this schedule", rule="te.T6",
