@@ -13,7 +13,7 @@ from typing import Any
 from mlcref import dtype as dt
 from mlcref import te
 from mlcref.errors import UnsupportedError
-from mlcref.ir import Expr, ExprLike, Select, as_expr
+from mlcref.ir import Expr, ExprLike, as_expr
 from mlcref.te import Tensor
 from mlcref.topi.operands import OperatorError, each, number, numbers, one_of, spatial_axes
 
@@ -44,9 +44,10 @@ def resize2d(
 
     Pixel p of n lies in an extent e at ``(p + 0.5) * e / n - 0.5`` ("half_pixel"; "pytorch_half_pixel": at 0 for n of
     1), ``p * (e - 1) / (n - 1)`` ("align_corners") or ``p * e / n`` ("asymmetric"). The nearest pixel is found by the
-    ``rounding_method`` "round" (to the even one of two), "round_prefer_floor", "round_prefer_ceil", "floor" (the
-    default) or "ceil". ``roi`` belongs to a mode that is not supported, as is cubic interpolation: UnsupportedError
-    (topi.U1).
+    ``rounding_method`` "round" (to the later one of two), "round_prefer_floor", "round_prefer_ceil", "floor" or "ceil";
+    by default "floor", but "round" where corners are aligned. ``roi`` belongs to a mode that is not supported, as is
+    cubic interpolation: UnsupportedError (topi.U1).
+
     Raises OperatorError (topi.O3, topi.O5). As ``tvm.topi.image.resize2d``.
 
     >>> from mlcref import te, topi
@@ -129,7 +130,8 @@ def _resize(
     shape = list(data.shape)
     for d, extent in zip(axes, sizes, strict=True):
         shape[d] = as_expr(extent)
-    element = _between(data, axes, lines) if method == "linear" else _nearest(data, axes, lines, rounding or "floor")
+    rounding = rounding or ("round" if mode == "align_corners" else "floor")
+    element = _between(data, axes, lines) if method == "linear" else _nearest(data, axes, lines, rounding)
     dtype = out_dtype or data.dtype
     return each(shape, lambda *i: element(*i).astype(dtype), "resize", axes="i")
 
@@ -146,16 +148,14 @@ def _nearest(data: Tensor, axes: Sequence[int], lines: Sequence[_Line], rounding
     return element
 
 
-def _to_even(position: Expr, scale: int) -> Expr:
-    up = (position * 2 + scale) // (2 * scale)
-    tie = te.all(as_expr((position * 2 + scale) % (2 * scale) == 0), as_expr(up % 2 == 1))
-    return Select(tie, up - 1, up)
+def _half_up(position: Expr, scale: int) -> Expr:
+    return (position * 2 + scale) // (2 * scale)
 
 
 _ROUNDINGS: dict[str, Callable[[Expr, int], Expr]] = {
-    "round": _to_even,
+    "round": _half_up,
     "round_prefer_floor": lambda position, scale: (position * 2 + scale - 1) // (2 * scale),
-    "round_prefer_ceil": lambda position, scale: (position * 2 + scale) // (2 * scale),
+    "round_prefer_ceil": _half_up,
     "floor": lambda position, scale: position // scale,
     "ceil": lambda position, scale: (position + (scale - 1)) // scale,
 }

@@ -119,7 +119,7 @@ def prim_func(case: Case, library: Any = topi, expressions: Any = te) -> Any:
         for number, array in enumerate(case.arrays)
     ]
     built = case.build(library, *inputs)
-    outputs = list(built) if isinstance(built, list | tuple) else [built]
+    outputs = [built] if isinstance(built, expressions.Tensor) else list(built)
     return expressions.create_prim_func([*inputs, *outputs])
 
 

@@ -160,10 +160,13 @@ def _pool(name: str, layouts: Sequence[str]) -> Operator:
         x = reordered(d.array([1, d.count(1, 2), *extents], dtype), names, layout)
         whole = tuple(range(-count, 0))
         room = [high + (stride - 1 if ceil else 0) for high, stride in zip(after, strides, strict=True)]
+        begins = [(extent + low - 1) // stride + 1 for extent, low, stride in zip(extents, before, strides, strict=True)]
+        kept = (..., *(slice(count) for count in begins), *(slice(None) for _ in kernel))
 
         def padded(x: Array, amounts: Sequence[int], value: Any) -> Array:
             sides = [(0, 0), (0, 0), *zip(before, amounts, strict=True)]
-            return _windows(np.pad(x, sides, constant_values=value), kernel, strides, steps)
+            seen = _windows(np.pad(x, sides, constant_values=value), kernel, strides, steps)
+            return np.asarray(seen[kept]) if ceil else seen
 
         def reference(x: Array) -> Array:
             data = reordered(x, layout, names)
@@ -175,6 +178,7 @@ def _pool(name: str, layouts: Sequence[str]) -> Operator:
                 inside = np.pad(inside, [(0, 0), (0, 0), *zip(before, after, strict=True)], constant_values=1)
                 extra = [(0, high - low) for high, low in zip(room, after, strict=True)]
                 counted = _windows(np.pad(inside, [(0, 0), (0, 0), *extra]), kernel, strides, steps)
+                counted = counted[kept] if ceil else counted
             else:
                 counted = padded(inside, room, 0)
             mean = padded(data, room, 0).sum(whole) / np.maximum(counted.sum(whole), 1)
@@ -222,8 +226,8 @@ def _place(pixel: Array, old: int, new: int, mode: str) -> Array:
 
 
 _ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "": lambda p: np.floor(p + 1e-9), "floor": lambda p: np.floor(p + 1e-9), "ceil": lambda p: np.ceil(p - 1e-9),
-    "round": lambda p: np.round(np.round(p, 9)), "round_prefer_floor": lambda p: np.ceil(p - 0.5 - 1e-9),
+    "floor": lambda p: np.floor(p + 1e-9), "ceil": lambda p: np.ceil(p - 1e-9),
+    "round": lambda p: np.floor(p + 0.5 + 1e-9), "round_prefer_floor": lambda p: np.ceil(p - 0.5 - 1e-9),
     "round_prefer_ceil": lambda p: np.floor(p + 0.5 + 1e-9),
 }  # fmt: skip
 """Positions are fractions of small numbers: what is within 1e-9 of a whole number or a half is one."""
@@ -231,6 +235,7 @@ _ROUNDINGS: dict[str, Callable[[Array], Array]] = {
 
 def resized(x: Array, sizes: Sequence[int], method: str, mode: str, rounding: str) -> Array:
     """``x`` (NC…) with the spatial extents ``sizes``."""
+    rounding = rounding or ("round" if mode == "align_corners" else "floor")
     for axis, new in enumerate(sizes, 2):
         old = x.shape[axis]
         position = _place(np.arange(new), old, new, mode)
@@ -249,7 +254,7 @@ def _resize(name: str, layouts: Sequence[str]) -> Operator:
         layout, method = d.pick(layouts), d.pick(("nearest_neighbor", "linear"))
         count, names = len(layout) - 2, "NC" + "DHW"[5 - len(layout) :]
         mode = d.pick(("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"))
-        rounding = d.pick(tuple(_ROUNDINGS))
+        rounding = d.pick(("", *_ROUNDINGS))
         sizes = [d.count(1, 6 - count) for _ in range(count)]
         extents = [d.count(1, 2 if count == 3 else 4) for _ in range(count)]
         x = reordered(d.array([1, d.count(1, 2), *extents], FLOATS[:3] if method == "linear" else TYPES), names, layout)
@@ -257,7 +262,7 @@ def _resize(name: str, layouts: Sequence[str]) -> Operator:
         def reference(x: Array) -> Array:
             return reordered(resized(reordered(x, layout, names), sizes, method, mode, rounding), names, layout)
 
-        arguments = ([0.0] * (2 * count), sizes, layout, method, mode, rounding)
+        arguments = ([0.0] * (2 * count), tuple(sizes), layout, method, mode, rounding)
         return Case([x], lambda topi, x: getattr(topi.image, name)(x, *arguments), reference)
 
     return Operator(f"image.{name}", draw)

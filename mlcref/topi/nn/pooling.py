@@ -32,8 +32,8 @@ def pool2d(
 ) -> Tensor:  # fmt: skip
     """The maximum ("max") or the mean ("avg") of each window of H x W.
 
-    ``padding`` are the numbers before, then those after each dimension. With ``ceil_mode`` a last window that is only
-    partly inside counts, too. A mean divides by the number of elements in the padded input, or with
+    ``padding`` are the numbers before, then those after each dimension. With ``ceil_mode`` a last window that
+    begins inside counts, too. A mean divides by the number of elements in the padded input, or with
     ``count_include_pad=False`` in the input itself; integers are divided rounding towards 0. A maximum of nothing is
     ``te.min_value``. Raises OperatorError (topi.O1, topi.O3). As ``tvm.topi.nn.pool2d``.
 
@@ -72,8 +72,10 @@ def _pool(
     extents = [data.shape[d] for d in axes]
     whole = dilated([as_expr(extent) for extent in kernel], steps)
     shape = list(data.shape)
-    for d, extent in zip(axes, positions(extents, whole, strides, before, room, "a pooling"), strict=True):
-        shape[d] = extent
+    places = positions(extents, whole, strides, before, room, "a pooling")
+    for d, place, extent, low, stride in zip(axes, places, extents, before, strides, strict=True):
+        # With ceil_mode a window may end behind the padded input, but it starts in the input or before it.
+        shape[d] = binary(Min, place, (extent + (low - 1)) // stride + 1) if ceil_mode else place
     outside: ExprLike = te.min_value(data.dtype) if kind == "max" else 0
     source = padded_input(data, axes, before, room, value=outside) if any(before) or any(room) else data
     taps = [te.reduce_axis((0, extent), f"rv{n}") for n, extent in enumerate(kernel)]
