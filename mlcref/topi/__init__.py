@@ -102,6 +102,8 @@ from mlcref.topi.index import (
 from mlcref.topi.linear import einsum, matmul, tensordot
 from mlcref.topi.operands import OperatorError
 from mlcref.topi.reduction import all, any, argmax, argmin, collapse_sum, max, min, prod, sum
+from mlcref.topi.scan import cumprod, cumsum
+from mlcref.topi.scatter import scatter_elements, scatter_nd
 from mlcref.topi.shape import (
     concatenate,
     expand_dims,
@@ -115,17 +117,19 @@ from mlcref.topi.shape import (
     tile,
     transpose,
 )
+from mlcref.topi.sort import argsort, searchsorted, sort, topk
 
 __all__ = [
-    "OperatorError", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin", "asin", "asinh",
-    "atan", "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "cast",
-    "ceil", "clip", "collapse_sum", "concatenate", "cos", "cosh", "divide", "einsum", "elemwise_sum", "equal", "erf",
-    "exp", "expand_dims", "expand_like", "eye", "flip", "floor", "floor_divide", "floor_mod", "full", "full_like",
-    "gather", "gather_nd", "greater", "greater_equal", "identity", "image", "isfinite", "isinf", "isnan",
-    "left_shift", "less", "less_equal", "log", "log10", "log2", "log_add_exp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "matmul", "max", "maximum", "meshgrid", "min", "minimum", "mod", "multiply",
-    "negative", "nn", "not_equal", "one_hot", "power", "prod", "reinterpret", "repeat", "reshape",
-    "reverse_sequence", "right_shift", "round", "rsqrt", "sequence_mask", "sigmoid", "sign", "sin", "sinh",
-    "sliding_window", "split", "sqrt", "squeeze", "stack", "strided_slice", "subtract", "sum", "take", "tan", "tanh",
-    "tensordot", "tile", "transpose", "trilu", "trunc", "unravel_index", "where",
+    "OperatorError", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin", "argsort", "asin",
+    "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
+    "cast", "ceil", "clip", "collapse_sum", "concatenate", "cos", "cosh", "cumprod", "cumsum", "divide", "einsum",
+    "elemwise_sum", "equal", "erf", "exp", "expand_dims", "expand_like", "eye", "flip", "floor", "floor_divide",
+    "floor_mod", "full", "full_like", "gather", "gather_nd", "greater", "greater_equal", "identity", "image",
+    "isfinite", "isinf", "isnan", "left_shift", "less", "less_equal", "log", "log10", "log2", "log_add_exp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max", "maximum", "meshgrid", "min",
+    "minimum", "mod", "multiply", "negative", "nn", "not_equal", "one_hot", "power", "prod", "reinterpret", "repeat",
+    "reshape", "reverse_sequence", "right_shift", "round", "rsqrt", "scatter_elements", "scatter_nd", "searchsorted",
+    "sequence_mask", "sigmoid", "sign", "sin", "sinh", "sliding_window", "sort", "split", "sqrt", "squeeze", "stack",
+    "strided_slice", "subtract", "sum", "take", "tan", "tanh", "tensordot", "tile", "topk", "transpose", "trilu",
+    "trunc", "unravel_index", "where",
 ]  # fmt: skip

@@ -37,6 +37,11 @@ SHAPES: dict[str, Callable[[], Any]] = {
     "j of 'ij,jk->ik' has the extents": lambda: topi.einsum("ij,jk->ik", T(2, 3), T(4, 5)),
     "gather from 2 dimensions by 1": lambda: topi.gather(T(2, 3), 0, T(2, dtype="int32")),
     "gather_nd of 3 coordinates": lambda: topi.gather_nd(T(2, 3), T(3, 1, dtype="int32")),
+    "scatter_elements of 2 into 2 x 3": lambda: topi.scatter_elements(T(2, 3), T(2, dtype="int32"), T(2)),
+    "scatter_elements of 2 at 3": lambda: topi.scatter_elements(T(4), T(3, dtype="int32"), T(2)),
+    "scatter_nd of 5 at 1 x 2": lambda: topi.scatter_nd(T(2, 3), T(1, 2, dtype="int32"), T(5), "add"),
+    "scatter_nd of 2 x 4 to 2 x 3": lambda: topi.scatter_nd(T(2, 3), T(1, 2, dtype="int32"), T(2, 4), "add"),
+    "searchsorted of 2 in 3 x 3": lambda: topi.searchsorted(T(3, 3), T(2)),
     "trilu takes matrices": lambda: topi.trilu(T(3), 0, True),
     "channels in the kernel and in the input: 3 and 2": lambda: topi.nn.conv2d(T(1, 2, 4, 4), T(1, 3, 1, 1), 1, 0, 1),
     "takes 4 dimensions": lambda: topi.nn.conv2d_nchw(T(1, 2, 4), T(1, 2, 1), 1, 0, 1),
@@ -80,6 +85,9 @@ PARAMETERS: dict[str, Callable[[], Any]] = {
     "group_norm of 3 channels in 2 groups": lambda: topi.nn.group_norm(T(1, 3, 2), T(3), T(3), 2, 1, [2]),
     "no middle": lambda: topi.nn.lrn(T(1, 3, 2), 2),
     "causal_mask is": lambda: topi.nn.attention(T(1, 2, 1, 4), T(1, 2, 1, 4), T(1, 2, 1, 4), causal_mask="Left"),
+    "topk takes 4 of 3 elements": lambda: topi.topk(T(3), 4),
+    "ret_type is 'all'": lambda: topi.topk(T(3), 1, ret_type="all"),
+    "the reduction of scatter is": lambda: topi.scatter_elements(T(3), T(2, dtype="int32"), T(2), 0, "sub"),
     "method is 'area'": lambda: topi.image.resize2d(T(1, 1, 2, 2), [0.0] * 4, 4, method="area"),
 }
 TYPES: dict[str, Callable[[], Any]] = {
@@ -88,6 +96,7 @@ TYPES: dict[str, Callable[[], Any]] = {
     "all is defined on bool": lambda: topi.all(T(3)),
     "logical_not is defined on bool": lambda: topi.logical_not(T(3)),
     "a logical operator takes bool": lambda: topi.logical_and(T(3), T(3)),
+    "scatter of int32 into float32": lambda: topi.scatter_elements(T(3), T(2, dtype="int32"), T(2, dtype="int32")),
     "not of one width": lambda: topi.reinterpret(T(3), "float64"),
     "softmax is defined on floats": lambda: topi.nn.softmax(T(3, dtype="int8")),
     "linear interpolation": lambda: topi.image.resize2d(T(1, 1, 2, 2, dtype="int8"), [0.0] * 4, 4),
@@ -115,3 +124,8 @@ def test_what_is_not_supported(arguments: dict[str, str]) -> None:
     with pytest.raises(UnsupportedError, match="resize with") as caught:
         topi.image.resize2d(T(1, 1, 2, 2), [0.0] * 4, 4, **arguments)
     assert caught.value.rule == "topi.U1"
+
+
+def test_scattering_means_is_not_supported() -> None:
+    with pytest.raises(UnsupportedError, match="scatter with a mean"):
+        topi.scatter_elements(T(3), T(2, dtype="int32"), T(2), 0, "mean")

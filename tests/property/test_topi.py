@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcref import topi
-from mlcref.testing.operators import OPERATORS, Case, check, draw_case
+from mlcref.autoschedule import autoschedule
+from mlcref.ir import IRModule, PrimFunc
+from mlcref.testing.operators import OPERATORS, Case, check, draw_case, prim_func
 from mlcref.testing.operators.page import page
 
 CASES = max(50, settings().max_examples)
@@ -21,6 +23,15 @@ CASES = max(50, settings().max_examples)
 @given(st.integers(0, 2**32 - 1))
 def test_an_operator_computes_what_numpy_computes(name: str, seed: int) -> None:
     check(draw_case(name, seed))
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_default_schedule_keeps_what_an_operator_computes(name: str) -> None:
+    for seed in range(2):
+        case = draw_case(name, seed)
+        scheduled = autoschedule(IRModule({"main": prim_func(case)})).mod["main"]
+        assert isinstance(scheduled, PrimFunc)
+        check(case, scheduled)
 
 
 def test_every_operator_has_cases() -> None:

@@ -160,8 +160,8 @@ def _pool(name: str, layouts: Sequence[str]) -> Operator:
         x = reordered(d.array([1, d.count(1, 2), *extents], dtype), names, layout)
         whole = tuple(range(-count, 0))
         room = [high + (stride - 1 if ceil else 0) for high, stride in zip(after, strides, strict=True)]
-        begins = [(extent + low - 1) // stride + 1 for extent, low, stride in zip(extents, before, strides, strict=True)]
-        kept = (..., *(slice(count) for count in begins), *(slice(None) for _ in kernel))
+        begins = [(e + low - 1) // stride + 1 for e, low, stride in zip(extents, before, strides, strict=True)]
+        kept: Any = (..., *(slice(count) for count in begins), *(slice(None) for _ in kernel))
 
         def padded(x: Array, amounts: Sequence[int], value: Any) -> Array:
             sides = [(0, 0), (0, 0), *zip(before, amounts, strict=True)]

@@ -288,7 +288,130 @@ def _einsum(d: Draw) -> Case:
     return Case(arrays, lambda topi, *xs: topi.einsum(subscripts, *xs), lambda *xs: np.einsum(subscripts, *xs))
 
 
+def _scan(name: str, function: Any) -> Operator:
+    def draw(d: Draw) -> Case:
+        x = d.array(d.shape(), (*NUMBERS[:3], "int32", "int8", "bool"), -2, 2)
+        axis, exclusive, dtype = d.pick((None, d.axis(x.ndim))), d.flag(), d.pick((None, "int64", "float64"))
+        dtype = "int32" if x.dtype == bool else "float64" if x.dtype.kind == "f" and dtype == "int64" else dtype
+        along = 0 if axis is None else axis
+
+        def reference(x: Array) -> Array:
+            rows = x.reshape(-1) if axis is None else x
+            whole = function(rows, along, dtype=None if dtype is None or x.dtype.kind == "f" else dtype)
+            if not exclusive:
+                return np.asarray(whole)
+            first = np.full_like(whole.take([0], along), 0 if function is np.cumsum else 1)
+            return np.concatenate([first, whole.take(range(rows.shape[along] - 1), along)], along)
+
+        return Case([x], lambda topi, x: getattr(topi, name)(x, axis, dtype, exclusive), reference)
+
+    return Operator(name, draw)
+
+
+_UPDATES: dict[str, Any] = {
+    "update": lambda old, new: new, "add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum,
+}  # fmt: skip
+
+
+def _scatter_elements(d: Draw) -> Case:
+    shape, dtype, mode = d.shape(), d.pick(NUMBERS), d.pick(tuple(_UPDATES))
+    axis = d.axis(len(shape))
+    some = [d.count(1, extent) for extent in shape]
+    some[axis] = d.count(1, 4)
+    arrays = [d.array(shape, dtype), d.array(some, ("int32", "int64"), -shape[axis], shape[axis] - 1),
+              d.array(some, dtype)]  # fmt: skip
+
+    def reference(x: Array, i: Array, u: Array) -> Array:
+        result = x.copy()
+        for at in np.ndindex(i.shape):
+            place = list(at)
+            place[axis] = int(i[at])
+            result[tuple(place)] = _UPDATES[mode](result[tuple(place)], u[at])
+        return result
+
+    return Case(arrays, lambda topi, x, i, u: topi.scatter_elements(x, i, u, axis, mode), reference)
+
+
+def _scatter_nd(d: Draw) -> Case:
+    x, mode = d.array(d.shape(), NUMBERS), d.pick(("update", "add"))
+    count, points = d.count(1, x.ndim), d.shape(1, 2)
+    rows = [d.array(points, "int32", 0, x.shape[n] - 1) for n in range(count)]
+    updates = d.array((*points, *x.shape[count:]), str(x.dtype))
+
+    def reference(x: Array, i: Array, u: Array) -> Array:
+        result = x.copy()
+        for at in np.ndindex(points):
+            place = tuple(int(n) for n in i[(slice(None), *at)])
+            result[place] = _UPDATES[mode](result[place], u[at])
+        return result
+
+    return Case([x, np.stack(rows), updates], lambda topi, x, i, u: topi.scatter_nd(x, i, u, mode), reference)
+
+
+def _order(x: Array, axis: int, ascending: bool) -> Array:
+    """Where the sorted elements stand; equal ones in their order."""
+    if ascending:
+        return np.argsort(x, axis, kind="stable")
+    backwards = np.argsort(np.flip(x, axis), axis, kind="stable")
+    return np.asarray(x.shape[axis] - 1 - np.flip(backwards, axis))
+
+
+def _sort(d: Draw) -> Case:
+    x, ascending = d.array(d.shape(), NUMBERS[:4]), d.flag()
+    axis = d.axis(x.ndim)
+
+    def reference(x: Array) -> Array:
+        return np.take_along_axis(x, _order(x, axis, ascending), axis)
+
+    return Case([x], lambda topi, x: topi.sort(x, axis, int(ascending)), reference)
+
+
+def _argsort(d: Draw) -> Case:
+    x, ascending, dtype = d.array(d.shape(), NUMBERS[:4]), d.flag(), d.pick(("float32", "int32", "int64"))
+    axis = d.axis(x.ndim)
+    return Case(
+        [x], lambda topi, x: topi.argsort(x, None, axis, int(ascending), dtype),
+        lambda x: _order(x, axis, ascending),
+    )  # fmt: skip
+
+
+def _topk(d: Draw) -> Case:
+    x, ascending, kind = d.array(d.shape(), NUMBERS[:4]), d.flag(), d.pick(("both", "values", "indices"))
+    axis, dtype = d.axis(x.ndim), d.pick(("int32", "int64"))
+    k = d.count(0, x.shape[axis])
+
+    def reference(x: Array) -> list[Array]:
+        places = _order(x, axis, ascending).take(range(k or x.shape[axis]), axis)
+        found = {"values": np.take_along_axis(x, places, axis), "indices": places}
+        return [found[each] for each in (("values", "indices") if kind == "both" else (kind,))]
+
+    return Case([x], lambda topi, x: topi.topk(x, k, axis, kind, ascending, dtype), reference)
+
+
+def _searchsorted(d: Draw) -> Case:
+    dtype, right, values = d.pick(NUMBERS[:4]), d.flag(), d.shape(1, 2)
+    rows = d.pick(((), values[:-1]))
+    sequence = np.sort(d.array((*rows, d.count(1, 6)), dtype), -1)
+
+    def reference(s: Array, v: Array) -> Array:
+        whole = np.broadcast_to(s, (*v.shape[:-1], s.shape[-1])) if s.ndim == 1 else s
+        compared = whole[..., None, :] <= v[..., None] if right else whole[..., None, :] < v[..., None]
+        return np.asarray(compared.sum(-1))
+
+    return Case(
+        [sequence, d.array(values, dtype)], lambda topi, s, v: topi.searchsorted(s, v, right, "int32"), reference
+    )  # fmt: skip
+
+
 OPERATORS = (
+    _scan("cumsum", np.cumsum),
+    _scan("cumprod", np.cumprod),
+    Operator("scatter_elements", _scatter_elements),
+    Operator("scatter_nd", _scatter_nd),
+    Operator("sort", _sort),
+    Operator("argsort", _argsort),
+    Operator("topk", _topk),
+    Operator("searchsorted", _searchsorted),
     Operator("transpose", _transpose),
     Operator("reshape", _reshape),
     Operator("squeeze", _squeeze),
