@@ -1,6 +1,6 @@
 """Index arithmetic: simplification, bounds and proofs, iterator maps, regions of buffers."""
 
-from mlcref.arith.extents import product, same, same_info, same_shape, simplified
+from mlcref.arith.extents import product, quotient, same, same_info, same_shape, simplified
 from mlcref.arith.index_map import IndexMap
 from mlcref.arith.interval import EVERYTHING, Domain, Interval
 from mlcref.arith.inverse import Inverse, invert
@@ -15,6 +15,6 @@ __all__ = [
     "EVERYTHING", "Clipped", "Digit", "Domain", "IndexMap", "Interval", "Inverse", "Linear", "Opaque", "Quotient",
     "Remainder", "Simplifier", "Span", "access_regions", "affine", "atom_variables", "bounds", "clip", "digit_of",
     "digits", "evaluate", "expr_key", "flat_position", "invert", "iter_form", "linear", "number", "points", "product",
-    "proved", "proved_small", "ramp_through_rows", "relax", "relax_form", "same", "same_info", "same_shape",
+    "proved", "proved_small", "quotient", "ramp_through_rows", "relax", "relax_form", "same", "same_info", "same_shape",
     "simplified", "simplify", "term", "tile", "union", "uses_any",
 ]  # fmt: skip

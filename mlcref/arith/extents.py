@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Sequence
 
 from mlcref.arith.simplify import proved, simplify
-from mlcref.ir import EQ, Expr, const, constant, graph
+from mlcref.ir import EQ, Expr, Mul, const, constant, graph
 
 
 def simplified(extent: Expr) -> Expr:
@@ -42,6 +42,41 @@ def product(shape: Iterable[Expr]) -> Expr:
     6
     """
     return simplified(functools.reduce(operator.mul, shape, const(1, "int64")))
+
+
+def factors(shape: Iterable[Expr]) -> list[Expr]:
+    """The extents of ``shape`` with products taken apart."""
+    found: list[Expr] = []
+    stack = list(shape)
+    while stack:
+        extent = stack.pop()
+        if isinstance(extent, Mul):
+            stack += [extent.a, extent.b]
+        else:
+            found.append(extent)
+    return found
+
+
+def quotient(whole: Iterable[Expr], part: Iterable[Expr]) -> Expr | None:
+    """How many times the elements of the shape ``part`` go into those of ``whole``; None unless that is known.
+
+    >>> from mlcref.ir import Var
+    >>> n, m = Var("n", "int64"), Var("m", "int64")
+    >>> quotient([n * m, n], [n, n]) is m
+    True
+    """
+    rest, missing = factors(whole), []
+    for extent in factors(part):
+        found = next((k for k, other in enumerate(rest) if constant(other) is None and same(extent, other)), None)
+        if found is None:
+            missing.append(extent)
+        else:
+            del rest[found]
+    size, count = product(rest), product(missing)
+    if constant(count) == 0:
+        return None
+    result = simplified(size // count)
+    return result if same(result * count, size) else None
 
 
 def same_info(a: graph.StructInfo, b: graph.StructInfo) -> bool:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from mlcref.ir import IRModule, PrimFunc, Target
+from mlcref.ir import BaseFunc, IRModule, PrimFunc, Target, graph
 from mlcref.relax.lower_graph import lower_graph
 from mlcref.runtime.module import Module
 from mlcref.runtime.vm import VMExecutable
 
+_DESTINATION_CALLS = (graph.CALL_TIR, graph.CALL_DPS_PACKED)
 CompileTensorPrograms = Callable[[dict[str, PrimFunc], Target], Module]
 
 
 def compile_graph(module: IRModule, target: Target, compile_tensor_programs: CompileTensorPrograms) -> VMExecutable:
-    """An executable of ``module``, whose tensor programs ``compile_tensor_programs`` compiles."""
+    """An executable of ``module``, whose tensor programs ``compile_tensor_programs`` compiles.
+
+    Calls of graph operators become calls of tensor programs first; those of constants are computed.
+    """
+    if any(_has_operators(func) for func in module.functions.values()):
+        passes = import_module("mlcref.relax.transform")
+        module = passes.LegalizeOps()(passes.FoldConstant()(module))
     programs, constants = lower_graph(module)
     funcs = module.prim_funcs()
     library = compile_tensor_programs(funcs, target) if funcs else None
     return VMExecutable(programs, constants, {} if library is None else library.functions, library)
+
+
+def _has_operators(func: BaseFunc) -> bool:
+    if not isinstance(func, graph.Function):
+        return False
+    ops = (binding.value.op for binding in func.bindings() if isinstance(binding.value, graph.Call))
+    return any(isinstance(op, graph.Op) and op not in _DESTINATION_CALLS for op in ops)

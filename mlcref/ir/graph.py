@@ -377,21 +377,23 @@ def const(value: Any, dtype: str | None = None) -> Constant:
 
 
 def call_tir(
-    func: GlobalVar | ExternFunc,
+    func: str | GlobalVar | ExternFunc,
     args: Sequence[GraphExpr] | Tuple,
-    out_sinfo: StructInfo | Sequence[StructInfo],
+    out_sinfo: Any,
     tir_vars: ShapeExpr | None = None,
 ) -> Call:
     """Call the tensor program ``func`` with ``args`` and fresh tensors like ``out_sinfo``, which are the result.
 
-    ``tir_vars`` are the values of scalar parameters behind the buffers. Raises ``TypeMismatch`` unless the result is
-    tensors of known shape. Source: ``relax.call_tir``.
+    ``out_sinfo`` is a ``TensorStructInfo``, ``R.Tensor(...)``, or a list of those for several results. ``tir_vars`` are
+    the values of scalar parameters behind the buffers. Raises ``TypeMismatch`` unless the result is tensors of known
+    shape. Source: ``relax.call_tir``.
     """
-    return _destination_call(CALL_TIR, func, args, out_sinfo, tir_vars)
+    callee = ExternFunc(func) if isinstance(func, str) else func
+    return _destination_call(CALL_TIR, callee, args, out_sinfo, tir_vars)
 
 
 def call_dps_packed(
-    func: str | ExternFunc | GlobalVar, args: Sequence[GraphExpr] | Tuple, out_sinfo: StructInfo | Sequence[StructInfo]
+    func: str | ExternFunc | GlobalVar, args: Sequence[GraphExpr] | Tuple, out_sinfo: Any
 ) -> Call:
     """Call a function by name, in destination-passing style: a function of the module, else a registered one.
 
@@ -404,8 +406,8 @@ def call_dps_packed(
 def _destination_call(
     op: Op, func: GlobalVar | ExternFunc, args: Sequence[GraphExpr] | Tuple, out_sinfo: Any, tir_vars: ShapeExpr | None
 ) -> Call:
-    inputs = args if isinstance(args, Tuple) else Tuple(args)
-    result = out_sinfo if isinstance(out_sinfo, StructInfo) else TupleStructInfo(out_sinfo)
+    inputs = args if isinstance(args, Tuple) else Tuple((args,) if isinstance(args, GraphExpr) else args)
+    result = _described(out_sinfo)
     for info in destinations(result):
         if not isinstance(info, TensorStructInfo) or info.shape is None:
             raise TypeMismatch(
@@ -413,6 +415,16 @@ def _destination_call(
                 hint='write for example R.Tensor((1, n), "float32")',
             )
     return Call(op, (func, inputs) if tir_vars is None else (func, inputs, tir_vars), NO_ATTRS, (result,))
+
+
+def _described(out_sinfo: Any) -> StructInfo:
+    """What ``R.Tensor(...)`` and lists of such stand for."""
+    if isinstance(out_sinfo, StructInfo):
+        return out_sinfo
+    if hasattr(out_sinfo, "describe"):
+        info: StructInfo = out_sinfo.describe()
+        return info
+    return TupleStructInfo([_described(item) for item in out_sinfo])
 
 
 def destinations(result: StructInfo) -> tuple[StructInfo, ...]:

@@ -130,15 +130,30 @@ class BlockBuilder:
     def emit_func_output(
         self, output: graph.GraphExpr | Sequence[Any], params: graph.Var | Sequence[graph.Var] | None = None
     ) -> None:
-        """End the function: its result is ``output``, a sequence stands for a tuple."""
+        """End the function: its result is ``output``, a sequence stands for a tuple.
+
+        A variable of a dataflow block stands for the output of the block that it was bound to by ``emit_output``.
+        """
         scope = self._scope
         if scope.dataflow:
             _refuse("a function does not end inside a dataflow block", "call emit_func_output behind the block")
         if self._result is not None:
             _refuse("the function has a result already", "call emit_func_output once")
-        result = self._operand(_value(output))
+        result = self._seen_outside(self._operand(_value(output)), scope)
         scope.close()
         self._result = (result, [params] if isinstance(params, graph.Var) else params)
+
+    def _seen_outside(self, value: graph.GraphExpr, scope: Scope) -> graph.GraphExpr:
+        """``value`` with outputs of dataflow blocks in place of the variables that they stand for."""
+        if isinstance(value, graph.Tuple):
+            return graph.Tuple([self._seen_outside(field, scope) for field in value.fields])
+        if not isinstance(value, graph.DataflowVar):
+            return value
+        bindings = (binding for block in scope.blocks for binding in block.bindings if binding.value is value)
+        found = next((binding.var for binding in bindings if not isinstance(binding.var, graph.DataflowVar)), None)
+        if found is None:
+            _refuse(f"{value.name_hint} is not seen outside its dataflow block", "bind it by emit_output")
+        return found
 
     # Bindings
 

@@ -8,6 +8,7 @@ from mlcref.autoschedule.layouts import LAYOUT_FREE
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import Node, Var, graph
 from mlcref.ir.function import GlobalVar, IRModule, PrimFunc
+from mlcref.ir.graph_ops import operator_of
 from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.ir.visit import walk
 from mlcref.relax.rewriter import Rewriter, alike, calling, calls_of_programs, inputs_of, key_of
@@ -114,10 +115,11 @@ class _Split(Rewriter):
 
 
 class FoldConstant(Pass):
-    """Replace calls of tensor programs on constants by what they return.
+    """Replace calls of tensor programs and of operators on constants by what they return.
 
-    The oracle runs them, so the result is what the programs mean, to the bit. Calls of registered functions, calls with
-    several results and those whose result has a symbolic shape stay. Source: ``relax.transform.FoldConstant``.
+    The oracle runs them, so the result is what the programs mean, to the bit; operators by their references. Calls of
+    registered functions, calls with several results and those whose result has a symbolic shape stay. Source:
+    ``relax.transform.FoldConstant``.
 
     Raises what the oracle raises for a call that means nothing.
     """
@@ -127,6 +129,11 @@ class FoldConstant(Pass):
     def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
         """A copy of ``mod`` in which such calls are constants."""
         return _Fold(mod).rewritten()
+
+
+def _known(item: Node) -> bool:
+    """A constant, or a tuple of constants."""
+    return all(map(_known, item.fields)) if isinstance(item, graph.Tuple) else isinstance(item, graph.Constant)
 
 
 class _Fold(Rewriter):
@@ -144,10 +151,11 @@ class _Fold(Rewriter):
         return []
 
     def is_constant(self, call: graph.Call) -> bool:
-        if self.callee(call) is None or not all(isinstance(item, graph.Constant) for item in inputs_of(call)):
+        operator = operator_of(call) is not None
+        if not operator and self.callee(call) is None:
             return False
-        (info,) = call.sinfo_args
-        if not isinstance(info, graph.TensorStructInfo):
+        info, inputs = call.struct_info, call.args if operator else inputs_of(call)
+        if not isinstance(info, graph.TensorStructInfo) or not all(map(_known, inputs)):
             return False
-        sizes: list[Node] = [*graph.extents_of(info), *call.args[2:]]
+        sizes: list[Node] = [*graph.extents_of(info), *([] if operator else call.args[2:])]
         return not any(isinstance(node, Var) for size in sizes for node in walk(size))

@@ -66,10 +66,11 @@ class RemoveUncalledFunctions(Pass):
 
 
 def zero_pipeline() -> Sequential:
-    """What a graph should have whatever becomes of it: operators as tensor programs, constants computed, calls fused.
-    Source: TVM's "zero"."""
+    """What a graph should have whatever becomes of it: constants computed, operators legalized, calls fused. Source:
+    TVM's "zero"."""
     return Sequential([
-        LegalizeOps(), FoldConstant(), AnnotateTIROpPattern(), FuseOps(), FuseTIR(), RemoveUncalledFunctions(),
+        FoldConstant(), LegalizeOps(), FoldConstant(), AnnotateTIROpPattern(), FuseOps(), FuseTIR(),
+        RemoveUncalledFunctions(),
     ], name="zero")  # fmt: skip
 
 

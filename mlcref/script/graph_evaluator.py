@@ -26,6 +26,10 @@ class AnyModule:
 CallFunction = Callable[[ast.Call, GlobalVar, list[Any]], graph.Call]
 
 
+_TABLE = "mlcref.relax.op."
+"""What the names of operators begin with outside of scripts; a script may say them so, too."""
+
+
 class GraphEvaluator(Evaluator):
     """Evaluates expressions of one graph function; ``call_function`` makes the calls of functions of the module."""
 
@@ -67,7 +71,7 @@ class GraphEvaluator(Evaluator):
         return graph.TupleGetItem(base, index)
 
     def operator(self, node: ast.Attribute) -> Callable[..., Any] | None:
-        """The function of ``R.add`` or ``R.nn.relu``; None for another name."""
+        """The function of ``R.add``, ``R.nn.relu`` or ``relax.op.add``; None for another name."""
         names: list[str] = []
         at: ast.expr = node
         while isinstance(at, ast.Attribute):
@@ -76,7 +80,12 @@ class GraphEvaluator(Evaluator):
         if not isinstance(at, ast.Name) or at.id not in self.scope:
             return None
         module = self.scope.lookup(at.id)
-        if not isinstance(module, ModuleType) or module is not namespaces().get("relax"):
+        if not isinstance(module, ModuleType):
+            return None
+        whole = ".".join([module.__name__, *names])
+        if whole.startswith(_TABLE):
+            names, module = whole.removeprefix(_TABLE).split("."), namespaces()["relax"]
+        if module is not namespaces().get("relax"):
             return None
         found = function_of(".".join(names))
         known = names[0] in module.__all__ or (len(names) == 1 and any(f.startswith(f"{names[0]}.") for f in FUNCTIONS))

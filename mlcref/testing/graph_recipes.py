@@ -332,10 +332,9 @@ def _conv(name: str, source: GraphSource) -> graph.Call:
     extents = {"O": source.number() * groups, "I": (constant(shape_of(x)[layout.index("C")]) or 0) // groups}
     shape = [extents[axis] if axis in extents else source.pick([1, 2, 3]) for axis in kernel]
     weight = source.new(shape, tensor_of(x).dtype)
-    return call(
-        name, x, weight, source.pick([1, 2]), source.pick([0, 1]), source.pick([1, 1, 2]) if groups == 1 else 1,
-        groups, layout, kernel,
-    )  # fmt: skip
+    wide = [shape[kernel.index(axis)] for axis in kernel if axis not in "OI"]
+    dilation = source.pick([1, 2]) if max(wide) < 3 else 1
+    return call(name, x, weight, source.pick([1, 2]), source.pick([0, 1]), dilation, groups, layout, kernel)
 
 
 @recipe("nn.max_pool2d", NUMBERS)

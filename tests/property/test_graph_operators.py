@@ -39,7 +39,7 @@ def dtypes_of(draw, name):
 
 @pytest.mark.parametrize("name", list(RECIPES))
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_legalizations_compute_what_the_reference_says(name, data):
     source = GraphSource(lambda options: data.draw(st.sampled_from(list(options))), dtypes_of(data.draw, name))
     call = RECIPES[name][1](source)

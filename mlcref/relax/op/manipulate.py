@@ -10,7 +10,7 @@ import numpy as np
 
 from mlcref import dtype as dt
 from mlcref import te, topi
-from mlcref.arith import product, same, same_shape, simplified
+from mlcref.arith import product, quotient, same, same_shape, simplified
 from mlcref.errors import OracleError, TypeMismatch
 from mlcref.ir import Expr, constant
 from mlcref.ir.graph import Call, GraphExpr, ShapeExpr, StructInfo, TensorStructInfo, TupleStructInfo, dim
@@ -43,10 +43,15 @@ permute_dims = row(
 )  # fmt: skip
 
 
+def _same_size(a: Shape, b: Shape) -> bool:
+    """Do two shapes have the same number of elements?"""
+    times = quotient(a, b)
+    return constant(times) == 1 if times is not None else constant(product(a)) == constant(product(b)) == 0
+
+
 def _infer_reshape(x: TensorStructInfo, shape: Shape) -> StructInfo:
-    old, new = product(extents(x)), product(shape)
     message = f"reshape of {listed(extents(x))} to {listed(shape)}: the numbers of elements are not known to be equal"
-    require(same(old, new), message)
+    require(_same_size(extents(x), shape), message)
     return tensor(shape, x.dtype)
 
 
@@ -77,25 +82,12 @@ def _filled(shape: Sequence[Any], info: StructInfo) -> list[Any]:
     if not open_ or not isinstance(info, TensorStructInfo) or info.shape is None:
         return list(shape)
     require(len(open_) == 1, "reshape: -1 stands for one extent")
-    given, own = _without_common([dim(e) for axis, e in enumerate(shape) if axis != open_[0]], list(info.shape))
-    known, whole = product(given), product(own)
-    require(constant(known) != 0, "reshape: -1 beside an extent of 0")
-    left = simplified(whole // known)
-    require(same(left * known, whole), lambda: f"reshape: {written(whole)} is no multiple of {written(known)}")
+    given = [dim(extent) for axis, extent in enumerate(shape) if axis != open_[0]]
+    require(constant(product(given)) != 0, "reshape: -1 beside an extent of 0")
+    left = quotient(info.shape, given)
+    message = f"reshape: {written(product(info.shape))} is no multiple of {written(product(given))}"
+    require(left is not None, message)
     return [left if axis == open_[0] else extent for axis, extent in enumerate(shape)]
-
-
-def _without_common(a: list[Expr], b: list[Expr]) -> tuple[list[Expr], list[Expr]]:
-    """Two lists of extents without the symbolic ones that are in both, so that dividing them is easy."""
-    rest = list(b)
-    kept: list[Expr] = []
-    for extent in a:
-        found = next((k for k, other in enumerate(rest) if same(extent, other)), None)
-        if found is None or constant(extent) is not None:
-            kept.append(extent)
-        else:
-            del rest[found]
-    return kept, rest
 
 
 def _is_minus_one(extent: Any) -> bool:
