@@ -186,6 +186,11 @@ def operands(args: Any) -> graph.Tuple:
     return graph.Tuple([value(arg) for arg in (args if isinstance(args, tuple | list) else (args,))])
 
 
+def make_tuple(*fields: Any) -> tuple[Any, ...]:
+    """Several values as one: ``R.tuple(x, y)``."""
+    return fields
+
+
 def value(item: Any) -> graph.GraphExpr:
     """``item`` as a value of the graph; raises ``TypeMismatch`` for numbers and other things that are none."""
     if isinstance(item, graph.GraphExpr):

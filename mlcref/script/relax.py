@@ -35,6 +35,8 @@ def function(func: Any = None, /, *, private: bool = False, pure: bool = True, c
     return parse_one if func is None else parse_one(func)
 
 
-__all__ = ["function", *graph_names.__all__]
+tuple = graph_names.make_tuple
+
+__all__ = ["function", "tuple", *graph_names.__all__]
 
 register_namespace("relax", sys.modules[__name__], alias="R")

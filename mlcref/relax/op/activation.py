@@ -9,9 +9,9 @@ import numpy as np
 
 from mlcref import te, topi
 from mlcref.arith import same_shape
-from mlcref.ir.graph import StructInfo, TensorStructInfo
+from mlcref.ir.graph import StructInfo, TensorStructInfo, TupleStructInfo
 from mlcref.relax.op.elementwise import every, logistic, unary
-from mlcref.ir.graph_ops import Attribute
+from mlcref.ir.graph_ops import Attribute, register_function
 from mlcref.relax.op.rows import Builder, choice, float_attr, int_attr, require, require_float, row
 from mlcref.relax.op.shapes import axis_of, extents, require_same, tensor
 
@@ -48,10 +48,17 @@ leakyrelu = row(
     topi.nn.leaky_relu,
     lambda x, alpha: np.where(x > 0, x, x * alpha), "``x`` where it is above 0, else ``alpha * x`` (floats).",
 )  # fmt: skip
+
+
+def _infer_dropout(data: TensorStructInfo, rate: float) -> StructInfo:
+    require_float("nn.dropout", data.dtype)
+    return TupleStructInfo([data, data])
+
+
 dropout = row(
-    "nn.dropout", "data", (float_attr("rate", 0.5),), _infer_float("nn.dropout"),
-    lambda x, rate: topi.identity(x), lambda x, rate: x,
-    "``data`` itself: what dropping elements at random is when a model runs and does not learn.",
+    "nn.dropout", "data", (float_attr("rate", 0.5),), _infer_dropout,
+    lambda x, rate: [topi.identity(x), topi.full_like(x, 1.0)], lambda x, rate: (x, np.ones_like(x)),
+    "``data`` itself and a mask of ones: what dropping elements is when a model runs and does not learn.",
 )  # fmt: skip
 
 
@@ -81,7 +88,7 @@ log_softmax = _over_axis(
 
 def _infer_attention(
     query: TensorStructInfo, key: TensorStructInfo, value: TensorStructInfo, bias: Any, scale: float | None,
-    causal_mask: str | None,
+    causal_mask: str | None, window_size: None,
 ) -> StructInfo:  # fmt: skip
     name = "nn.attention"
     for info in (query, key, value):
@@ -101,7 +108,7 @@ def _infer_attention(
 
 def _attention(
     query: te.Tensor, key: te.Tensor, value: te.Tensor, bias: te.Tensor | None, scale: float | None,
-    causal_mask: str | None,
+    causal_mask: str | None, window_size: None,
 ) -> te.Tensor:  # fmt: skip
     batch, length, heads, size = query.shape
     d, j = te.reduce_axis((0, size), "d"), te.reduce_axis((0, key.shape[1]), "j")
@@ -136,7 +143,8 @@ def _scale(scale: float | None, size: Any) -> float:
 
 
 def _attention_reference(
-    query: Array, key: Array, value: Array, bias: Array | None, scale: float | None, causal_mask: str | None
+    query: Array, key: Array, value: Array, bias: Array | None, scale: float | None, causal_mask: str | None,
+    window_size: None,
 ) -> Array:
     scores = np.einsum("bmhd,bnhd->bhmn", query, key) * _scale(scale, query.shape[3])
     scores = scores if bias is None else scores + bias
@@ -154,8 +162,10 @@ def _optional_number(value: Any) -> float | None:
 
 attention = row(
     "nn.attention", "query key value bias?",
-    (Attribute("scale", _optional_number, None), choice("causal_mask", (None, "TopLeft", "BottomRight"), None)),
+    (Attribute("scale", _optional_number, None), choice("causal_mask", (None, "TopLeft", "BottomRight"), None),
+     choice("window_size", (None,), None)),
     _infer_attention, _attention, _attention_reference,
     "Each query's mean of the values, weighted by the softmax of ``query · key * scale + bias``; (batch, length, "
     "heads, size). ``scale`` is one over the root of the size by default; masked keys do not count.",
 )  # fmt: skip
+register_function("nn.attention_bias", attention)  # TVM's scripts call it so where there is a bias

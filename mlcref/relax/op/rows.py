@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.errors import OracleError, TypeMismatch
-from mlcref.ir import Expr, constant
+from mlcref.ir import Const, Expr, constant
 from mlcref.ir.graph import Call, StructInfo
-from mlcref.ir.graph_ops import REQUIRED, Attribute, Operand, Operator, register_operator
+from mlcref.ir.graph_ops import REQUIRED, Attribute, Operand, Operator, register_function, register_operator
 
 Builder = Callable[..., Call]
 
@@ -30,6 +31,27 @@ def row(
     )
 
 
+def also_accepts(name: str, builder: Builder, option: str, allowed: Callable[[Call], Any]) -> Builder:
+    """``builder`` that takes ``option``, too, which may only say what is so anyway: ``allowed(call)``, or None."""
+    signature = inspect.signature(builder)
+    extra = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    def function(*args: Any, **options: Any) -> Call:
+        said = options.pop(option, None)
+        call = builder(*args, **options)
+        if said is not None and said != allowed(call):
+            raise TypeMismatch(f"{name}: {option} is {said!r}", hint=f"supported: {allowed(call)!r}")
+        return call
+
+    function.__name__ = function.__qualname__ = name.rpartition(".")[2]
+    function.__doc__ = builder.__doc__
+    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), extra]
+    )
+    register_function(name, function)
+    return function
+
+
 def _operand(text: str) -> Operand:
     name, _, kind = text.partition(":")
     plain = name.strip("*?")
@@ -40,7 +62,13 @@ def _is_int(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__index__")
 
 
+def _plain(value: Any) -> Any:
+    """The number that a constant expression is; other values as they are."""
+    return value.value if isinstance(value, Const) else value
+
+
 def _int(value: Any) -> int:
+    value = _plain(value)
     if not _is_int(value):
         raise TypeMismatch(f"is {value!r}, no int")
     return int(value)
@@ -52,6 +80,7 @@ def _ints(value: Any) -> tuple[int, ...]:
 
 
 def _float(value: Any) -> float:
+    value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeMismatch(f"is {value!r}, no number")
     return float(value)

@@ -16,8 +16,10 @@ from mlcref import te, topi
 from mlcref.arith import simplified
 from mlcref.ir import constant
 from mlcref.ir.graph import StructInfo, TensorStructInfo, dim
+from mlcref.ir.graph_ops import Attribute
 from mlcref.relax.op.rows import (
-    Builder, choice, dtype_attr, flag, float_attr, int_attr, ints, padding, repeated, require, require_float, row,
+    Builder, also_accepts, choice, dtype_attr, flag, float_attr, int_attr, ints, optional, padding, repeated, require,
+    require_float, row,
 )  # fmt: skip
 from mlcref.relax.op.shapes import Shape, described, extents, number, require_same, tensor
 
@@ -135,10 +137,12 @@ def _conv_row(dims: int, layouts: Sequence[str], kernels: Sequence[str]) -> Buil
         choice("data_layout", layouts, layouts[0]), choice("kernel_layout", kernels, kernels[0]),
         dtype_attr("out_dtype", None),
     )  # fmt: skip
-    return row(
-        f"nn.conv{dims}d", "data weight", attributes, _infer_conv(dims), _conv, _conv_reference(dims),
+    name = f"nn.conv{dims}d"
+    made = row(
+        name, "data weight", attributes, _infer_conv(dims), _conv, _conv_reference(dims),
         f"The convolution over {dims} axes: products of ``weight`` with each window of ``data``, summed.",
     )  # fmt: skip
+    return also_accepts(name, made, "out_layout", lambda call: call.attrs["data_layout"])
 
 
 conv1d = _conv_row(1, ("NCW", "NWC"), ("OIW", "WIO", "OWI"))
@@ -231,9 +235,8 @@ avg_pool2d = row(
 
 
 def _output_size(data: TensorStructInfo, output_size: Numbers | None, layout: str) -> list[Any]:
-    given = None if output_size is None else output_size * 2 if len(output_size) == 1 else output_size
-    require(given is None or len(given) == 2, "nn.adaptive_avg_pool2d takes an output_size of 2 numbers")
-    return [extents(data)[layout.index(axis)] if given is None else given[d] for d, axis in enumerate("HW")]
+    own = [extents(data)[layout.index(axis)] for axis in "HW"]
+    return own if output_size is None else list(output_size)
 
 
 def _infer_adaptive(data: TensorStructInfo, output_size: Numbers | None, layout: str) -> StructInfo:
@@ -260,7 +263,7 @@ def _bins(extent: int, count: int) -> list[tuple[int, int]]:
 
 def _adaptive_reference(data: Array, output_size: Numbers | None, layout: str) -> Array:
     x = data.transpose(order_of(layout, "NCHW"))
-    given = x.shape[2:] if output_size is None else output_size * 2 if len(output_size) == 1 else output_size
+    given = x.shape[2:] if output_size is None else output_size
     result = np.empty((*x.shape[:2], *given))
     rows, columns = (list(enumerate(_bins(x.shape[2 + d], given[d]))) for d in range(2))
     for (r, (top, bottom)), (c, (left, right)) in itertools.product(rows, columns):
@@ -268,11 +271,21 @@ def _adaptive_reference(data: Array, output_size: Numbers | None, layout: str) -
     return result.transpose(order_of("NCHW", layout))
 
 
+def _in_one_layout(name: str, builder: Builder) -> Builder:
+    return also_accepts(name, builder, "out_layout", lambda call: call.attrs["layout"])
+
+
+max_pool2d = _in_one_layout("nn.max_pool2d", max_pool2d)
+avg_pool2d = _in_one_layout("nn.avg_pool2d", avg_pool2d)
 adaptive_avg_pool2d = row(
     "nn.adaptive_avg_pool2d", "data",
-    (ints("output_size", None), choice("layout", ("NCHW", "NHWC"), "NCHW")), _infer_adaptive, _adaptive,
+    (Attribute("output_size", optional(repeated("output_size", 2).convert), None),
+     choice("layout", ("NCHW", "NHWC"), "NCHW")),
+    _infer_adaptive, _adaptive,
     _adaptive_reference, "The means of ``output_size`` windows that cover the data evenly (floats).",
 )  # fmt: skip
+
+adaptive_avg_pool2d = _in_one_layout("nn.adaptive_avg_pool2d", adaptive_avg_pool2d)
 
 # Padding
 
