@@ -1,4 +1,4 @@
-"""Parallel regions: one function in C for all loops of a module, each thread on a core of its own.
+"""Parallel regions: one ``prange`` for all loops of a module, each thread on a core of its own.
 
 gcc takes a quarter of its time for the regions when each loop has one. A thread gets its iterations at once, so that
 the loop over them is compiled together with its body.
@@ -8,7 +8,8 @@ later, the two take turns. So a thread of a region that finds itself on the core
 core for good. Pinning all threads would help too, and hinder whoever else runs.
 """
 
-LEAVE_CORE = """#if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
+LEAVE_CORE = """typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t part);
+#if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
 #include <omp.h>
 #include <sched.h>
 #include <unistd.h>
@@ -29,26 +30,17 @@ static inline void leave_core(int core) { (void)core; }
 """C: ``current_core()`` at the start of a region, ``leave_core(core)`` in each of its threads. Where the user has bound
 threads to cores, they stay there. The cores of the process are those of its first thread."""
 
-IN_PARALLEL = """typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t thread);
-static __attribute__((noinline))
-void in_parallel(iterations run, void** shared, int64_t first, int64_t last, int most) {
-    int core = current_core();
-    (void)most;
-    #ifdef _OPENMP
-    #pragma omp parallel num_threads(most)
-    #endif
-    {
-        int64_t thread = 0, threads = 1;
-        #ifdef _OPENMP
-        thread = omp_get_thread_num();
-        threads = omp_get_num_threads();
-        #endif
-        leave_core(core);
-        int64_t each = (last - first) / threads, rest = (last - first) % threads;
-        int64_t start = first + thread * each + (thread < rest ? thread : rest);
-        int64_t end = start + each + (thread < rest);
-        if (start < end) run(shared, start, end, thread);
-    }
-}"""
-"""C: ``in_parallel(run, shared, first, last, most)`` calls ``run(shared, start, end, thread)`` on up to ``most``
-threads, each with its part of the iterations from ``first`` to ``last``."""
+IMPORT_PRANGE = "from cython.parallel cimport prange"
+IN_PARALLEL = """cdef void in_parallel(
+    iterations run, void** shared, int64_t first, int64_t last, int threads
+) noexcept nogil:
+    cdef int64_t each = (last - first) // threads, rest = (last - first) % threads
+    cdef int64_t part, start, end
+    cdef int core = current_core()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        leave_core(core)
+        start = first + part * each + (part if part < rest else rest)
+        end = start + each + (part < rest)
+        run(shared, start, end, part)"""
+"""Cython: ``in_parallel(run, shared, first, last, threads)`` calls ``run(shared, start, end, part)`` for as many parts of
+the iterations from ``first`` to ``last`` as there are threads, each part in a thread."""

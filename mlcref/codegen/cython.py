@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
+from mlcref.codegen.cores import IMPORT_PRANGE, IN_PARALLEL
 from mlcref.codegen.foreign import imported_texts
 from mlcref.codegen.function import FunctionText
 from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
@@ -42,7 +43,9 @@ def emit(funcs: Mapping[str, PrimFunc], target: Target, origins: Mapping[str, Pr
         spec, functions = _kernel(symbol, func, target, prelude, names)
         chunks += [_comment(script_of(origin)), *functions]
         specs.append(spec)
-    text = "\n\n".join([prelude.text(), *chunks]) + "\n"
+    is_parallel = any(spec.parallel for spec in specs)
+    head = [IMPORT_PRANGE, prelude.text(), IN_PARALLEL] if is_parallel else [prelude.text()]
+    text = "\n\n".join([*head, *chunks]) + "\n"
     return KernelSource(text, tuple(spec.kernel for spec in specs), tuple(specs))
 
 

@@ -246,7 +246,7 @@ class FunctionText:
                 pointers.append(self.names.of[item])
         loop = self._function_name(f"{body.name}_loop")
         self.loops.append(_LOOP.format(name=loop, call=f"{body.name}({', '.join(given)})"))
-        self.prelude.in_parallel()
+        self.prelude.cores()
         shared = self.names.new("shared")
         self.declared.append(f"cdef void* {shared}[{max(len(pointers), 1)}]")
         for k, pointer in enumerate(pointers):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mlcref import dtype as dt
 from mlcref.codegen import narrow_floats
-from mlcref.codegen.cores import IN_PARALLEL, LEAVE_CORE
+from mlcref.codegen.cores import LEAVE_CORE
 from mlcref.codegen.c_types import c_type, item_size, unsigned_type
 from mlcref.codegen.foreign import as_c
 from mlcref.codegen.vector_math import CFunction, elementary, extremum_body, lane_by_lane
@@ -133,13 +133,13 @@ class Prelude:
         self.declarations["take_workspace"] = "char* take_workspace(int64_t) nogil"
         self.declarations["keep_workspace"] = "void keep_workspace(char*) nogil"
 
-    def in_parallel(self) -> None:
-        """Add ``in_parallel``."""
+    def cores(self) -> None:
+        """Add ``current_core`` and ``leave_core``, and the type of what ``in_parallel`` runs."""
         self.code["cores"] = LEAVE_CORE
-        self.code["in_parallel"] = IN_PARALLEL
+        self.declarations["current_core"] = "int current_core() nogil"
+        self.declarations["leave_core"] = "void leave_core(int) nogil"
         parameters = "(void**, int64_t, int64_t, int64_t)"
         self.declarations["iterations"] = f"ctypedef void (*iterations){parameters} noexcept nogil"
-        self.declarations["in_parallel"] = "void in_parallel(iterations, void**, int64_t, int64_t, int) nogil"
 
     def special(self, value: float) -> str:
         """A float that has no digits: infinity or not-a-number."""

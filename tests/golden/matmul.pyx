@@ -1,3 +1,5 @@
+from cython.parallel cimport prange
+
 cdef extern from *:
     """
     #include <math.h>
@@ -11,6 +13,7 @@ cdef extern from *:
     typedef float* __restrict__ float32_restrict;
     typedef float float32x16 __attribute__((vector_size(64), aligned(4), may_alias));
     static inline __attribute__((always_inline)) float32x16 splat_float32x16(float x0) { return (float32x16)(x0 - (float32x16){0}); }
+    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t part);
     #if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
     #include <omp.h>
     #include <sched.h>
@@ -29,27 +32,6 @@ cdef extern from *:
     static inline int current_core(void) { return -1; }
     static inline void leave_core(int core) { (void)core; }
     #endif
-    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t thread);
-    static __attribute__((noinline))
-    void in_parallel(iterations run, void** shared, int64_t first, int64_t last, int most) {
-        int core = current_core();
-        (void)most;
-        #ifdef _OPENMP
-        #pragma omp parallel num_threads(most)
-        #endif
-        {
-            int64_t thread = 0, threads = 1;
-            #ifdef _OPENMP
-            thread = omp_get_thread_num();
-            threads = omp_get_num_threads();
-            #endif
-            leave_core(core);
-            int64_t each = (last - first) / threads, rest = (last - first) % threads;
-            int64_t start = first + thread * each + (thread < rest ? thread : rest);
-            int64_t end = start + each + (thread < rest);
-            if (start < end) run(shared, start, end, thread);
-        }
-    }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -66,8 +48,21 @@ cdef extern from *:
     ctypedef float* float32_restrict
     ctypedef float float32x16
     float32x16 splat_float32x16(float) nogil
+    int current_core() nogil
+    void leave_core(int) nogil
     ctypedef void (*iterations)(void**, int64_t, int64_t, int64_t) noexcept nogil
-    void in_parallel(iterations, void**, int64_t, int64_t, int) nogil
+
+cdef void in_parallel(
+    iterations run, void** shared, int64_t first, int64_t last, int threads
+) noexcept nogil:
+    cdef int64_t each = (last - first) // threads, rest = (last - first) % threads
+    cdef int64_t part, start, end
+    cdef int core = current_core()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        leave_core(core)
+        start = first + part * each + (part if part < rest else rest)
+        end = start + each + (part < rest)
+        run(shared, start, end, part)
 
 
 cdef void matmul_body_i_0(float32_restrict C, float32_restrict A, float32_restrict B, int64_t i_0) noexcept nogil:

@@ -1,3 +1,5 @@
+from cython.parallel cimport prange
+
 cdef extern from *:
     """
     #include <math.h>
@@ -37,6 +39,7 @@ cdef extern from *:
     static void keep_workspace(char* workspace) {
         free(__atomic_exchange_n(&workspace_kept, workspace - 64, __ATOMIC_ACQ_REL));
     }
+    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t part);
     #if defined(_OPENMP) && defined(__linux__) && defined(__GLIBC__)
     #include <omp.h>
     #include <sched.h>
@@ -55,27 +58,6 @@ cdef extern from *:
     static inline int current_core(void) { return -1; }
     static inline void leave_core(int core) { (void)core; }
     #endif
-    typedef void (*iterations)(void** shared, int64_t first, int64_t last, int64_t thread);
-    static __attribute__((noinline))
-    void in_parallel(iterations run, void** shared, int64_t first, int64_t last, int most) {
-        int core = current_core();
-        (void)most;
-        #ifdef _OPENMP
-        #pragma omp parallel num_threads(most)
-        #endif
-        {
-            int64_t thread = 0, threads = 1;
-            #ifdef _OPENMP
-            thread = omp_get_thread_num();
-            threads = omp_get_num_threads();
-            #endif
-            leave_core(core);
-            int64_t each = (last - first) / threads, rest = (last - first) % threads;
-            int64_t start = first + thread * each + (thread < rest ? thread : rest);
-            int64_t end = start + each + (thread < rest);
-            if (start < end) run(shared, start, end, thread);
-        }
-    }
     """
     ctypedef signed char int8_t
     ctypedef short int16_t
@@ -93,8 +75,21 @@ cdef extern from *:
     float exp_float32(float) nogil
     char* take_workspace(int64_t) nogil
     void keep_workspace(char*) nogil
+    int current_core() nogil
+    void leave_core(int) nogil
     ctypedef void (*iterations)(void**, int64_t, int64_t, int64_t) noexcept nogil
-    void in_parallel(iterations, void**, int64_t, int64_t, int) nogil
+
+cdef void in_parallel(
+    iterations run, void** shared, int64_t first, int64_t last, int threads
+) noexcept nogil:
+    cdef int64_t each = (last - first) // threads, rest = (last - first) % threads
+    cdef int64_t part, start, end
+    cdef int core = current_core()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        leave_core(core)
+        start = first + part * each + (part if part < rest else rest)
+        end = start + each + (part < rest)
+        run(shared, start, end, part)
 
 
 cdef void row_normalise_body_i(float32_restrict A, float32_restrict C, int64_t i, float32_restrict E) noexcept nogil:

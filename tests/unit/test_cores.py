@@ -71,7 +71,7 @@ def test_regions_alone_ask_for_the_core() -> None:
     func = from_source(SCALE)
     one, two = (emit({"main": lower(func)}, Target(f"cython --num-cores={n}"), {"main": func}).text for n in (1, 2))
     assert "leave_core" not in one
-    assert two.index("core = current_core()") < two.index("omp parallel") < two.index("leave_core(core);")
+    assert two.index("core = current_core()") < two.index("in prange(") < two.index("leave_core(core)\n")
 
 
 @pytest.mark.parametrize("name", ["shared", "in_parallel", "iterations", "thread", "main_body_i_loop"])

@@ -74,7 +74,7 @@ def sums_over_nothing(pick: Pick) -> PrimFunc:
 
 def parts_that_never_run(pick: Pick) -> PrimFunc:
     """A second block of a part that writes some of it again, or is cut off by its condition altogether."""
-    value = pick(["k", "vi % 1 * 4 + k"])
+    value = pick(["vi % 1 + k", "vi % 1 * 4 + k"])
     return _drawn(_PARTS, pick, rows=pick([1, 2, 4]), first=pick([0, 1, 3, 5]), length=pick([1, 2]), value=value)
 
 
