@@ -1,17 +1,22 @@
-"""``pytest bench/test_latency.py --benchmark-enable``: how long compiling takes, and what a call costs.
+"""``python -m bench.test_latency``: how long compiling takes, and what a call costs, beside the bars.
 
-Compiling is measured in new processes with an empty cache, since a process pays for Cython once and remembers what it
-built. Figures and bars: docs/architecture.md.
+``pytest bench/test_latency.py --benchmark-enable`` measures the same. Compiling is measured in new processes with an
+empty cache, since a process pays for Cython once and remembers what it built. Only on a machine that does nothing else
+do the figures say anything: two processes are busy while candidates are built.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from itertools import product as product_of
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,7 +28,9 @@ from mlcref.benchmark.operators import case_of
 from mlcref.benchmark.systems import SYSTEMS
 from mlcref.benchmark.workload import select
 from mlcref.ir import PrimFunc
+from mlcref.ir.base import script_of
 from mlcref.runtime import source_cache
+from mlcref.runtime.launch import time_calls
 
 TARGET = "cython"
 
@@ -43,58 +50,124 @@ def scheduled(size: int, machine: Machine | None = None) -> PrimFunc:
 
 def candidates(count: int) -> IRModule:
     """As many different schedules of one product: tiles for machines of different vectors, registers and caches."""
-    machines = [
-        Machine(vector_bytes, registers, l2_bytes, threads=2, terms=terms)
-        for vector_bytes in (16, 32, 64) for registers in (16, 20, 24, 32) for terms in (64, 128, 256)
-        for l2_bytes in (1 << 18, 1 << 20)
-    ]  # fmt: skip
-    return IRModule({f"candidate{n}": scheduled(256, machine) for n, machine in enumerate(machines[:count])})
+    found: dict[str, PrimFunc] = {}
+    for l2_bytes, registers, terms, vector_bytes in product_of(
+        (1 << 16, 1 << 18), (8, 16, 20, 24, 28, 32), (32, 64, 128, 256), (16, 32, 64)
+    ):
+        func = scheduled(256, Machine(vector_bytes, registers, l2_bytes, threads=2, terms=terms))
+        found.setdefault(script_of(func), func)
+        if len(found) == count:
+            break
+    assert len(found) == count
+    return IRModule({f"candidate{n}": func for n, func in enumerate(found.values())})
 
 
-FIRST, SECOND, MANY, HIT = "first compile", "second compile", "64 candidates", "hit in a new process"
+BARS = {
+    "first compile": 1.8, "second compile": 0.5, "64 candidates": 4.0, "hit in process": 0.005,
+    "hit in a new process": 0.150, "checked call": 250e-9,
+}  # fmt: skip
+"""Seconds, on two cores: of a new process from its start to the end of its first call, of a call without its kernel."""
 
 _PROGRAM = """
 import json, sys, time
-from bench.test_latency import candidates, scheduled
+from bench.test_latency import candidates, checked_call, scheduled
 from mlcref import compile
 seconds = {}
 def timed(name, program):
     start = time.perf_counter()
     compile(program, "cython")
     seconds[name] = time.perf_counter() - start
-if sys.argv[1] == "build":
-    first, second, many = scheduled(128), scheduled(256), candidates(64)
-    timed("first compile", first)
-    timed("second compile", second)
-    timed("64 candidates", many)
-else:
-    timed("hit in a new process", scheduled(256))
+first, second, many = scheduled(128), scheduled(256), candidates(64)
+timed("first compile", first)
+timed("second compile", second)
+timed("64 candidates", many)
+timed("hit in process", second)
+seconds["checked call"] = checked_call()
 print(json.dumps(seconds))
 """
 
+_USER = """
+import time
+import mlcref as tvm
+from mlcref import te
+import numpy as np
+A, B = te.placeholder((64, 64), name="A"), te.placeholder((64, 64), name="B")
+k = te.reduce_axis((0, 64), name="k")
+C = te.compute((64, 64), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="C")
+module = tvm.compile(te.create_prim_func([A, B, C]), "cython")
+a, c = np.ones((64, 64), "float32"), np.empty((64, 64), "float32")
+module["main"](a, a, c)
+print(time.perf_counter())
+assert (c == 64).all()
+"""
 
-def in_new_process(mode: str, cache: Path) -> dict[str, float]:
-    """Seconds by name, as a new process with that cache measures them, imports and schedules not included."""
-    environment = {**os.environ, "MLCREF_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM, mode], env=environment, capture_output=True, text=True)
+
+def in_new_process(program: str, folder: Path) -> str:
+    """What a new process prints, with its kernels and its bytecode, as an installed package has it, in ``folder``."""
+    environment = {**os.environ, "MLCREF_CACHE": str(folder / "kernels"), "PYTHONPYCACHEPREFIX": str(folder / "code"),
+                   "PYTHONPATH": str(Path(__file__).parents[1])}  # fmt: skip
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    seconds: dict[str, float] = json.loads(done.stdout)
+    return done.stdout
+
+
+def built(folder: Path) -> dict[str, float]:
+    """The figures of a process that starts with an empty cache, imports and schedules not included."""
+    in_new_process("import bench.test_latency, mlcref.codegen.cython, mlcref.driver, mlcref.lower.pipeline", folder)
+    seconds: dict[str, float] = json.loads(in_new_process(_PROGRAM, folder))
     return seconds
 
 
-def report() -> dict[str, float]:
-    """All of it once: ``python -m bench.test_latency``."""
-    from tempfile import TemporaryDirectory
+def hit_in_new_process(folder: Path, runs: int = 9) -> float:
+    """The median seconds from the start of a process to the end of its first call."""
+    in_new_process(_USER, folder)
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()  # the clock of the machine, for all its processes
+        taken.append(float(in_new_process(_USER, folder)) - start)
+    return statistics.median(taken)
 
+
+def small_call() -> tuple[Callable[..., None], list[Any]]:
+    """A kernel that does next to nothing, and its arguments."""
+    module = compile(product(1, 1, 1), "cython --num-cores=1")
+    return module["main"], [np.ones((1, 1), "float32") for _ in range(3)]
+
+
+def checked_call(calls: int = 20_000, runs: int = 15) -> float:
+    """The median seconds of a checked call, without those of the kernel itself."""
+    kernel, arrays = small_call()
+    bound = kernel.bind(*arrays)  # type: ignore[attr-defined]
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        for _ in range(calls):
+            kernel(*arrays)
+        taken.append((time.perf_counter() - start - time_calls(bound, calls)) / calls)
+    return statistics.median(taken)
+
+
+def report() -> dict[str, float]:
+    """All figures, in seconds."""
     with TemporaryDirectory() as folder:
-        return {**in_new_process("build", Path(folder)), **in_new_process("hit", Path(folder))}
+        return {**built(Path(folder)), "hit in a new process": hit_in_new_process(Path(folder))}
+
+
+def spelled(seconds: float) -> str:
+    """Milliseconds, or nanoseconds where that reads better."""
+    return f"{1e3 * seconds:9.1f} ms" if seconds >= 1e-4 else f"{1e9 * seconds:9.0f} ns"
 
 
 def test_compile_latency(benchmark: Any, tmp_path: Path) -> None:
     if not benchmark.enabled:
         pytest.skip("takes seconds")
-    seconds = benchmark.pedantic(in_new_process, ("build", tmp_path), rounds=1)
-    benchmark.extra_info.update({**seconds, **in_new_process("hit", tmp_path)})
+    seconds = benchmark.pedantic(built, (tmp_path,), rounds=1)
+    benchmark.extra_info.update({**seconds, "hit in a new process": hit_in_new_process(tmp_path)})
+
+
+def test_candidates_differ() -> None:
+    assert len(candidates(64)) == 64
 
 
 def test_hit_in_process(benchmark: Any) -> None:
@@ -107,8 +180,7 @@ def test_hit_in_process(benchmark: Any) -> None:
 @pytest.fixture(scope="module")
 def call() -> Callable[[], None]:
     """A checked call of a kernel that does next to nothing."""
-    module = compile(product(1, 1, 1), "cython --num-cores=1")
-    kernel, arrays = module["main"], [np.ones((1, 1), "float32") for _ in range(3)]
+    kernel, arrays = small_call()
     return lambda: kernel(*arrays)
 
 
@@ -129,4 +201,4 @@ def test_graph_call(benchmark: Any, graph_call: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     for name, taken in report().items():
-        print(f"{name:24}{1000 * taken:9.1f} ms")
+        print(f"{name:24}{spelled(taken)}   bar {spelled(BARS[name])}   {'met' if taken <= BARS[name] else 'MISSED'}")

@@ -17,7 +17,7 @@ from mlcref.runtime.signature import BufferParam, Param, ScalarParam
 from mlcref.runtime.source_cache import cached_source
 
 
-TOGETHER = 13
+TOGETHER = 21
 """Functions of one module: what a module costs by itself is small by then, and there is enough to share out."""
 
 

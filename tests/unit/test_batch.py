@@ -48,7 +48,7 @@ def check(module: Module, count: int) -> None:
         np.testing.assert_array_equal(a, n)
 
 
-@pytest.mark.parametrize(("count", "modules"), [(1, 1), (19, 1), (20, 2), (32, 2), (64, 5)])
+@pytest.mark.parametrize(("count", "modules"), [(1, 1), (31, 1), (32, 2), (52, 2), (64, 3)])
 def test_functions_are_shared_out_in_order(count: int, modules: int) -> None:
     func = from_source(ADDS.format(amount=0))
     parts = list(batches({str(n): func for n in range(count)}))
