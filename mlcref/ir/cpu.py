@@ -4,6 +4,7 @@ import.
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from mlcref.records import dataclass
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_SHARE = Path("/sys/fs/cgroup/cpu.max")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -59,6 +61,28 @@ def cpu_flags() -> str:
         return ""
     found = (line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() in ("flags", "Features"))
     return next(found, "")
+
+
+def available_cores() -> int:
+    """Threads that this process should start: one for each core that it may run on, but no more than its share of time
+    pays for (that of its control group, as containers have it), nor than ``OMP_NUM_THREADS`` says.
+
+    >>> available_cores() >= 1
+    True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    limits = [cores, _share_of_time(), int(allowed) if allowed.isdigit() and int(allowed) else None]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _share_of_time() -> int | None:
+    """The cores that the process's control group pays for, rounded up; None where it has no limit."""
+    try:
+        quota, period = _SHARE.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return max(-(-int(quota) // int(period)), 1) if quota.isdigit() else None
 
 
 def _cache_bytes(level: int) -> int | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from types import TracebackType
 from typing import Any, ClassVar
 
 from mlcref.errors import MlcrefError
-from mlcref.ir.cpu import Cpu, host_cpu
+from mlcref.ir.cpu import Cpu, available_cores, host_cpu
 from mlcref.records import dataclass
 
 _BACKENDS = {"cython": "cython", "llvm": "cython", "c": "cython", "cuda": "cuda", "nvidia": "cuda", "metal": "metal"}
@@ -57,9 +56,9 @@ class Target:
 
     @property
     def num_cores(self) -> int:
-        """Threads that a parallel loop may use: the option ``num-cores``, else the cores this process may run on."""
+        """Threads that a parallel loop may use: the option ``num-cores``, else ``mlcref.ir.cpu.available_cores()``."""
         value = self.options.get("num-cores")
-        return int(value) if value is not None else len(os.sched_getaffinity(0))
+        return int(value) if value is not None else available_cores()
 
     @property
     def max_num_threads(self) -> int:

@@ -57,7 +57,8 @@ for _launcher in _launchers:
 
 # A pool of threads does not survive fork: libgomp in the child waits for threads that are gone. A child therefore runs
 # its parallel regions on the calling thread: those nested deeper than "max active levels" are serial; with 0, all are.
-# (Other OpenMP runtimes see to it themselves.)
+# (Other OpenMP runtimes see to it themselves.) Libraries share libgomp and its pool, PyTorch among them: if a process
+# has any other thread, that may be one of a pool that another library used.
 
 _LIMIT_REGIONS = "omp_set_max_active_levels"
 _limits: list[Callable[[int], object]] = []
@@ -71,8 +72,15 @@ def _find_limits() -> list[Callable[[int], object]]:
     return [getattr(library, _LIMIT_REGIONS) for library in loaded if hasattr(library, _LIMIT_REGIONS)]
 
 
+def _has_other_threads() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return True
+
+
 def _before_fork() -> None:
-    if any(launcher.parallel_has_run() for launcher in _launchers):
+    if any(launcher.parallel_has_run() for launcher in _launchers) or _has_other_threads():
         _limits[:] = _find_limits()
 
 

@@ -43,7 +43,7 @@ def test_every_name_of_the_host_selects_the_cython_backend(target: object) -> No
 
 @needs_compiler
 def test_a_module_compiles_to_one_text_with_all_its_functions() -> None:
-    module = compile(IRModule({"first": add_one(), "second": add_one()}))
+    module = compile(IRModule({"first": add_one(), "second": add_one()}), "cython --num-cores=2")
     assert list(module.functions) == ["first", "second"]
     assert (module.entry_name, "first" in module, "third" in module) == ("first", True, False)
     assert module.get_source().count("noexcept nogil:") == 8
