@@ -11,7 +11,7 @@ from mlcref.codegen.c_expr import Expressions
 from mlcref.codegen.c_types import Names, c_type
 from mlcref.codegen.prelude import Prelude
 from mlcref.codegen.registers import Key, Slot
-from mlcref.codegen.sharing import common_positions, repeated_vectors
+from mlcref.codegen.sharing import common_positions, repeated_vectors, repeats_condition
 from mlcref.codegen.storage import (
     STACK_BYTES,
     element_count,
@@ -114,10 +114,13 @@ class FunctionText:
         expressions.positions = {**positions, **self._named_positions(stmt, depth)}
         shared = repeated_vectors(stmt) if self.restrict and not expressions.views else set()
         expressions.loaded = {}
-        for part in stmt.seq:
+        for before, part in zip((None, *stmt.seq), stmt.seq, strict=False):
             expressions.repeated = shared if isinstance(part, BufferStore) else set()
             expressions.load_once = partial(self._load_once, depth=depth)
-            self.statements(part, depth)
+            if isinstance(part, IfThenElse) and repeats_condition(before, part):
+                self.statements(part.then_case, depth + 1)  # goes on with what stands under the condition
+            else:
+                self.statements(part, depth)
         expressions.positions, expressions.repeated, expressions.loaded = positions, repeated, loaded
 
     def _named_positions(self, stmt: SeqStmt, depth: int) -> dict[Hashable, str]:

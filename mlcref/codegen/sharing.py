@@ -13,8 +13,8 @@ from mlcref import dtype as dt
 from mlcref.arith import expr_key
 from mlcref.ir import (
     Add, AllocBuffer, Broadcast, Buffer, BufferLoad, BufferStore, Call, Const, DeclBuffer, Evaluate, Expr, FloorDiv,
-    FloorMod, For, IfThenElse, Let, LetStmt, Max, Min, Mul, Node, Ramp, SeqStmt, Sub, Var, While, any_node, children,
-    constant, walk,
+    FloorMod, For, IfThenElse, Let, LetStmt, Max, Min, Mul, Node, Ramp, SeqStmt, Stmt, Sub, Var, While, any_node,
+    children, constant, walk,
 )  # fmt: skip
 
 OFTEN = 3
@@ -98,6 +98,17 @@ def common_positions(stmt: SeqStmt, place: Callable[[Buffer, tuple[Expr, ...]], 
                     seen[found.key] += 1
                     first.setdefault(found.key, found)
     return [first[key] for key, count in seen.items() if count >= OFTEN and first[key].is_worth_a_name()]
+
+
+def repeats_condition(before: Stmt | None, stmt: IfThenElse) -> bool:
+    """Does ``stmt`` ask what the statement before it asked, of values that nothing changes?"""
+    return (
+        isinstance(before, IfThenElse)
+        and before.else_case is None
+        and stmt.else_case is None
+        and expr_key(before.condition) == expr_key(stmt.condition)
+        and not any_node(stmt.condition, (BufferLoad, Call))
+    )
 
 
 def vector_key(expr: Expr) -> Hashable:

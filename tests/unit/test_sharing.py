@@ -125,3 +125,36 @@ for j in T.vectorized(16):
     C[j + 16] = S[()] * C[j + 16]
 """, np.full((), 3, "float32"), np.arange(32, dtype="float32"))  # fmt: skip
     assert text.count(" = splat_float32x16(") == 1
+
+
+def test_a_condition_is_asked_once() -> None:
+    a, b = np.arange(8, dtype="float32"), np.zeros(8, "float32")
+    text = run('A: T.Buffer((8,), "float32"), B: T.Buffer((8,), "float32")', """
+for i in range(8):
+    if i < 3:
+        B[i] = A[i]
+    if i < 3:
+        A[i] = T.float32(7)
+    if i < 3:
+        B[i] = B[i] + A[i]
+    if i < 4:
+        A[i] = A[i] + T.float32(1)
+    else:
+        A[i] = A[i] + T.float32(2)
+    if i < 4:
+        A[i] = A[i] * T.float32(2)
+""", a, b)  # fmt: skip
+    code = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [line.strip() for line in code if " if i < " in line] == ["if i < 3:", "if i < 4:", "if i < 4:"]
+
+
+def test_a_condition_on_memory_is_asked_again() -> None:
+    a = np.arange(8, dtype="float32")
+    text = run('A: T.Buffer((8,), "float32")', """
+for i in range(8):
+    if A[i] < T.float32(3):
+        A[i] = A[i] + T.float32(2)
+    if A[i] < T.float32(3):
+        A[i] = A[i] + T.float32(2)
+""", a)  # fmt: skip
+    assert len([line for line in text.splitlines() if " if A[i] <" in line and not line.startswith("#")]) == 2
