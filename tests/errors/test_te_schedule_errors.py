@@ -51,6 +51,12 @@ CASES: list[tuple[str, str, Make]] = [
     ("te.S8", "PlaceholderOp\\(X\\) is not computed in this", lambda s: s[te.placeholder((4,), name="X").op]),
     ("te.S8", "A is an input: there is nothing to schedule", lambda s: te.create_schedule(A.op)),
     ("te.S8", "create_schedule takes operations, not Tensor", lambda s: te.create_schedule(C)),  # type: ignore[arg-type]
+    ("te.S10", "x is neither an axis of the reduction C nor half of one", lambda s: s.rfactor(C, x)),
+    ("te.S10", "k is neither an axis", lambda s: (s[C].split(k, 2), s.rfactor(C, k))),
+    ("te.S10", "k is neither an axis", lambda s: (s[C].split(x, 2), s.rfactor(C, k))),
+    ("te.S10", "k is neither an axis", lambda s: (s[C].vectorize(y), s.rfactor(C, k))),
+    ("te.S10", "C has no place 3 for one more dimension", lambda s: s.rfactor(C, k, 3)),
+    ("te.S10", "rfactor of PlaceholderOp\\(A\\)", lambda s: s.rfactor(A, k)),
     ("te.S9", "stage C does not read A", lambda s: s.cache_read(A, "shared", [C])),
     ("te.S9", "cache_write of C after its loops were changed", lambda s: (s[C].split(x, 2), s.cache_write(C, "local"))),
     ("te.S9", "A\\) computes nothing that could be cached", lambda s: s.cache_write(A, "local")),
@@ -60,6 +66,22 @@ CASES: list[tuple[str, str, Make]] = [
 @pytest.mark.parametrize(("rule", "words", "make"), CASES)
 def test_a_schedule_refuses_at_once(rule: str, words: str, make: Make) -> None:
     assert refused(words, lambda: make(te.create_schedule(C.op))).rule == rule
+
+
+def test_partial_results_of_what_is_known() -> None:
+    own = te.comm_reducer(lambda a, b: a + b, lambda dtype: te.const(0, dtype), name="own")
+    n = te.var("n")
+    X, r = te.placeholder((4, n), name="X"), te.reduce_axis((0, n), "r")
+    some = te.compute((4,), lambda i: te.sum(A[i, k], axis=k, where=A[i, k] > 0), name="some")
+    for words, out, loop in [
+        ("only te.sum, prod, max and min are known", te.compute((8,), lambda i: own(A[i, k], axis=k), name="R"), None),
+        ("rfactor of the reduction axis r of symbolic ext", te.compute((4,), lambda i: te.sum(X[i, r], axis=r)), r),
+        ("rfactor of some: all of its reduction, with a where=", some, None),
+    ]:
+        s = te.create_schedule(out.op)
+        with pytest.raises(UnsupportedError, match=words) as caught:
+            s.rfactor(out, k if loop is None else s[out].split(loop, 4)[0])
+        assert caught.value.rule == "te.S10"
 
 
 def test_a_computation_in_several_blocks_is_not_moved() -> None:

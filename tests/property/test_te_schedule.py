@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import assume, given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import mlcref
 from mlcref import te
-from mlcref.errors import ScheduleError
+from mlcref.errors import ScheduleError, UnsupportedError
 from mlcref.verify import check_equivalent
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -182,8 +183,19 @@ def marks(pick: Pick, s: te.Schedule) -> None:
                 getattr(stage, wish)(leaf)
 
 
+def partial_results(pick: Pick, s: te.Schedule) -> None:
+    for stage in s.stages:
+        if stage.op.reduce_axis and stage.op.num_outputs == 1 and pick([False, False, True]):
+            loop = pick(stage.op.reduce_axis)
+            if pick([True, False]):
+                loop = pick(stage.split(loop, **{pick(["factor", "nparts"]): pick([2, 3])}))
+            with suppress(UnsupportedError):  # all of a reduction that leaves some values out
+                s.rfactor(stage.op.output(0), loop, pick([0, -1]))
+
+
 def scheduled(pick: Pick, results: Sequence[te.Tensor]) -> te.Schedule:
     s = te.create_schedule([t.op for t in results])
+    partial_results(pick, s)
     caches(pick, s)
     if pick([False, False, True]):
         te.schedule.AutoInlineInjective(s)

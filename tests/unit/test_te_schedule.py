@@ -148,6 +148,31 @@ def test_two_values_at_once_are_cached_together() -> None:
     assert [block.name for block in blocks_in(func.body)] == ["root", "R_local_init", "R_local_update", "R_v0", "R_v1"]
 
 
+def test_partial_results() -> None:
+    A, k = te.placeholder((4, 22), "int32", name="A"), te.reduce_axis((2, 22), "k")
+    B = te.compute((4,), lambda i: te.max(A[i, k], axis=k, init=3), name="B")
+    for part, place, shape in [(0, 0, [3, 4]), (1, -1, [4, 8])]:
+        s = te.create_schedule(B.op)
+        partial = s.rfactor(B, s[B].split(k, factor=8)[part], place)
+        assert [int(n) for n in partial.shape] == shape
+        assert (s[B].op.input_tensors, [stage.op.name for stage in s.stages]) == ((partial,), ["B_rf", "B"])
+        s[partial].compute_at(s[B], s[B].op.axis[0])
+        applied(s, [A, B])
+
+
+def test_threads_reduce_together() -> None:
+    A, k = te.placeholder((3, 20), name="A"), te.reduce_axis((0, 20), "k")
+    B = te.compute((3,), lambda i: te.sum(A[i, k], axis=k), name="B")
+    s = te.create_schedule(B.op)
+    partial = s.rfactor(B, s[B].split(k, factor=4)[1])
+    s[B].bind(B.op.axis[0], te.thread_axis("blockIdx.x"))
+    (thread,) = s[B].op.reduce_axis
+    s[B].bind(thread, te.thread_axis("threadIdx.x"))
+    s[partial].compute_at(s[B], thread)
+    (block,) = [block for block in blocks_in(applied(s, [A, B]).body) if block.name == "B"]
+    assert block.init is not None
+
+
 def test_memory() -> None:
     A, B, P, C, D = expressions()
     s = te.create_schedule(D.op)

@@ -12,7 +12,9 @@ function of ``te.create_prim_func``; ``s.tensor_ir(args)`` is that schedule. Wha
 * te.S6 a stage is computed at a loop of another stage that needs it, and is a computation in one block;
 * te.S7 the memory of results and inputs is the caller's;
 * te.S8 a schedule is made from operations that compute something, and has stages for these;
-* te.S9 caches stand before readers that read, and are written before loops are changed.
+* te.S9 caches stand before readers that read, and are written before loops are changed;
+* te.S10 partial results are kept per iteration of an axis of a reduction in loops as they were, or of half of a split
+  axis; of one tensor, by a reducer that takes its operands in any order.
 """
 
 from mlcref.te.schedule.auto_inline import AutoInlineInjective

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlcref.errors import ScheduleError
+from mlcref.errors import ScheduleError, UnsupportedError
 from mlcref.ir import NO_ATTRS, Attrs, Buffer, Expr, Var, const, load, replace, replace_buffers, substitute
 from mlcref.schedule import Schedule as TensorIRSchedule
 from mlcref.te.axis import Axis, TensorExpressionError, axis
 from mlcref.te.prim_func import sorted_operations
-from mlcref.te.schedule.stage import Stage
+from mlcref.te.schedule.axes import StageAxis
 from mlcref.te.schedule.realize import realized
+from mlcref.te.schedule.rfactor import combining_op, cut_of, partial_op
+from mlcref.te.schedule.stage import Stage
 from mlcref.te.tensor import ComputeOp, Operation, PlaceholderOp, Tensor
 
 
@@ -124,6 +126,36 @@ class Schedule:
         self._exchange(stage, ComputeOp(op.name, op.axis, copies, buffers=[one.buffer for one in tensors]))
         stage.leaf_iter_vars = list(op.axis)
         return caches if isinstance(tensor, list | tuple) else caches[0]
+
+    def rfactor(self, tensor: Tensor, axis: StageAxis, factor_axis: int = 0) -> Tensor:
+        """Reduce ``tensor`` in two steps: partial results, one per iteration of the loop ``axis`` of its reduction, as
+        dimension ``factor_axis`` of a new tensor, and their combination, which is left to the stage of ``tensor``.
+
+        Returns the tensor of partial results. Raises ``ScheduleError`` (te.S10) for a loop that is no axis of the
+        reduction or half of a split one, and after other wishes about the loops, ``UnsupportedError`` for reducers of
+        one's own, symbolic extents of split axes, and several tensors at once.
+
+        >>> from mlcref import te
+        >>> A, k = te.placeholder((4, 64), name="A"), te.reduce_axis((0, 64), "k")
+        >>> B = te.compute((4,), lambda i: te.sum(A[i, k], axis=k), name="B")
+        >>> s = te.create_schedule(B.op)
+        >>> outer, inner = s[B].split(k, factor=8)
+        >>> [int(n) for n in s.rfactor(B, inner).shape]
+        [8, 4]
+        """
+        stage = self[tensor]
+        op = stage.op
+        if not isinstance(op, ComputeOp) or op.num_outputs != 1:
+            raise UnsupportedError(f"rfactor of {op!r}: one tensor is reduced at a time", rule="te.S10")
+        place = factor_axis + len(op.axis) + 1 if factor_axis < 0 else factor_axis
+        if not 0 <= place <= len(op.axis):
+            raise ScheduleError(f"{op.name} has no place {factor_axis} for one more dimension", rule="te.S10")
+        cut = cut_of(stage, axis)
+        (partial,) = self._enter(Stage(partial_op(op, cut, place), False))
+        self._exchange(stage, combining_op(op, cut, partial.buffer, place))
+        stage.relations.clear()
+        stage.leaf_iter_vars = [*stage.op.axis, *stage.op.reduce_axis]
+        return partial
 
     def _cache(
         self, name: str, scope: str, axes: tuple[Axis, ...], body: tuple[Expr, ...], attrs: Attrs = NO_ATTRS
