@@ -6,8 +6,8 @@ from enum import IntEnum
 from typing import Any
 
 from mlcref.ir import (
-    Add, Block, BufferLoad, BufferStore, Cast, Expr, IterVar, Mul, PrimFunc, Var, any_node, blocks_in, loads, variables,
-    walk,
+    Add, Block, BufferLoad, BufferStore, Cast, Expr, IterVar, Mul, PrimFunc, Var, any_node, blocks_in, constant, loads,
+    variables, walk,
 )  # fmt: skip
 from mlcref.ir.expr import Call
 from mlcref.ir.function import IRModule
@@ -21,9 +21,10 @@ OP_PATTERN = "op_pattern"
 class OpPatternKind(IntEnum):
     """Kinds of operators, in TVM's numbers: a larger one can be fused with less.
 
-    ``ELEM_WISE`` reads each input where it writes; ``BROADCAST`` leaves out dimensions; ``INJECTIVE`` reads one element
-    of an input for each that it writes; ``COMM_REDUCE`` combines elements; ``OUT_EWISE_FUSABLE`` sums products, and
-    what follows element by element can be done with its results; ``OPAQUE`` is anything else.
+    ``ELEM_WISE`` reads each input where it writes; ``BROADCAST`` leaves out dimensions, or reads the one place that
+    they have; ``INJECTIVE`` reads one element of an input for each that it writes; ``COMM_REDUCE`` combines elements;
+    ``OUT_EWISE_FUSABLE`` sums products, and what follows element by element can be done with its results; ``OPAQUE`` is
+    anything else.
     """
 
     ELEM_WISE = 0
@@ -91,7 +92,8 @@ def _access(load: BufferLoad, stored: BufferStore, items: tuple[IterVar, ...]) -
     own = {item.var for item in items}
     if any(isinstance(node, BufferLoad) for index in load.indices for node in walk(index)):
         return OpPatternKind.OPAQUE
-    places = [_place(index, stored) for index in load.indices]
+    pairs = zip(load.indices, load.buffer.shape, strict=True)
+    places = [_place(index, stored) for index, extent in pairs if not (constant(extent) == 1 and constant(index) == 0)]
     if None not in places:
         found = [place for place in places if place is not None]
         if found == list(range(len(stored.indices))):

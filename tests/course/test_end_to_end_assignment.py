@@ -157,6 +157,35 @@ def test_the_model_with_a_convolution_of_a_library(model):
     check_equivalence(relax.get_pipeline("zero")(mod), model)
 
 
+# ---- The same model from operators, fused and scheduled by the pipelines
+
+
+def create_model_from_operators():
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorStructInfo(input_shape, "float32"))
+    weights = {name: relax.const(value, "float32") for name, value in weight_map.items()}
+    conv2d_bias = relax.const(weight_map["conv2d_bias"].reshape(1, 32, 1, 1), "float32")
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            lv0 = bb.emit(relax.op.add(relax.op.nn.conv2d(x, weights["conv2d_weight"]), conv2d_bias))
+            lv1 = bb.emit(relax.op.nn.max_pool2d(relax.op.nn.relu(lv0), pool_size=(2, 2), strides=(2, 2)))
+            lv2 = bb.emit(relax.op.reshape(lv1, (batch_size, -1)))
+            lv3 = bb.emit(relax.op.nn.relu(relax.op.linear(lv2, weights["linear0_weight"], weights["linear0_bias"])))
+            lv4 = bb.emit(relax.op.linear(lv3, weights["linear1_weight"], weights["linear1_bias"]))
+            gv = bb.emit_output(relax.op.nn.softmax(lv4))
+        bb.emit_func_output(gv)
+    return bb.get()
+
+
+@pytest.mark.parametrize("pipeline", ["zero", "autoschedule"])
+def test_the_model_from_operators(pipeline):
+    mod = relax.get_pipeline(pipeline)(create_model_from_operators())
+    fused = ["fused_conv2d_add_relu", "fused_matmul_add1_relu1", "fused_matmul1_add2"]
+    assert set(fused) <= set(mod.prim_funcs())
+    assert len(mod.prim_funcs()) == 6  # and max_pool2d, reshape, softmax
+    check_equivalence(mod, numpy_model)
+
+
 # ---- Section 4: Transform TensorIR programs
 
 

@@ -16,6 +16,7 @@ from mlcref.script import from_source
 
 N = 4
 A, B, V = (te.placeholder(shape, "int32", name=name) for name, shape in (("A", (N, N)), ("B", (N, N)), ("V", (N,))))
+ROW = te.placeholder((1, N), "int32", name="row")
 ZERO = const(0)
 
 
@@ -64,6 +65,8 @@ PROGRAMS = {
         (PROGRAMS["relu"], "ELEM_WISE"), (PROGRAMS["add"], "ELEM_WISE"), (PROGRAMS["bias"], "BROADCAST"),
         (PROGRAMS["transpose"], "INJECTIVE"), (PROGRAMS["matmul"], "OUT_EWISE_FUSABLE"),
         (PROGRAMS["total"], "COMM_REDUCE"), (largest(), "COMM_REDUCE"), (product_and_bias(), "OUT_EWISE_FUSABLE"),
+        (made([ROW], lambda i, j: ROW[0, j]), "BROADCAST"), (made([ROW], lambda i, j: ROW[0, i]), "BROADCAST"),
+        (made([A], lambda i, j: A[0, j]), "INJECTIVE"),
         (made([A], lambda i, j: A[N - 1 - i, j]), "INJECTIVE"), (made([V], lambda i, j: V[i]), "BROADCAST"),
         (made([A, V], lambda i, j: A[call("if_then_else", V[i] > 0, i, 0), j]), "OPAQUE"),
         (made([A], lambda i, j: A[i, i]), "INJECTIVE"), (made([], lambda i, j: const(1)), "ELEM_WISE"),
