@@ -42,5 +42,5 @@ IN_PARALLEL = """cdef void in_parallel(
         start = first + part * each + (part if part < rest else rest)
         end = start + each + (part < rest)
         run(shared, start, end, part)"""
-"""Cython: ``in_parallel(run, shared, first, last, threads)`` calls ``run(shared, start, end, part)`` for as many parts of
-the iterations from ``first`` to ``last`` as there are threads, each part in a thread."""
+"""Cython: ``in_parallel(run, shared, first, last, threads)`` calls ``run(shared, start, end, part)`` for as many parts
+of the iterations from ``first`` to ``last`` as there are threads, each part in a thread."""
