@@ -51,21 +51,25 @@ def _sizes(form: Contraction) -> tuple[int, int, int]:
     return others, extents[form.lane.var], extents[form.nest.reduce[0].var]
 
 
+def _rows(form: Contraction) -> int:
+    return prod(form.nest.extents[item.var] for item in form.rows)
+
+
 def _fits(form: Contraction, machine: Machine) -> bool:
     """Do terms follow each other in both factors, and are there few rows, or columns, and enough terms?"""
     nest, loads = form.nest, (form.narrow, form.wide)
-    if len(nest.reduce) != 1 or len(form.rows) != 1 or form.columns or not is_float(nest.store.buffer.type):
+    if len(nest.reduce) != 1 or len(form.rows) > 1 or form.columns or not is_float(nest.store.buffer.type):
         return False
     if nest.order[-1] is not nest.reduce[0]:
         return False
     term = nest.reduce[0].var
     if not all(load.indices[-1] is term and not any(term in variables(i) for i in load.indices[:-1]) for load in loads):
         return False
-    lanes, rows = machine.lanes(nest.store.buffer.type), nest.extents[form.rows[0].var]
+    lanes = machine.lanes(nest.store.buffer.type)
     _, columns, terms = _sizes(form)
-    if terms < lanes or rows * columns < 4:
+    if terms < lanes or _rows(form) * columns < 4:
         return False
-    return rows <= FEW_ROWS or (columns < lanes and terms >= _LONG * lanes)
+    return _rows(form) <= FEW_ROWS or (columns < lanes and terms >= _LONG * lanes)
 
 
 def tile_of(rows: int, columns: int, machine: Machine) -> tuple[int, int]:
@@ -90,14 +94,13 @@ def tile_of(rows: int, columns: int, machine: Machine) -> tuple[int, int]:
 def _tile(work: Work, block: BlockRV, form: Contraction) -> list[LoopRV]:
     """Split, take apart and order the loops; those around the tiles."""
     sch, nest = work.sch, form.nest
-    rows, (_, columns, _) = nest.extents[form.rows[0].var], _sizes(form)
+    rows, (_, columns, _) = _rows(form), _sizes(form)
     height, width = tile_of(rows, columns, work.machine)
     loops = dict(zip([item.var for item in nest.order], sch.get_loops(block), strict=True))
     parts = in_parts(work, block, loops[nest.reduce[0].var], 1)
-    row, column = loops[form.rows[0].var], loops[form.lane.var]
     batch = [loops[item.var] for item in form.batch]
-    down, row_in = work.split(row, None, height)
-    across, column_in = work.split(column, None, width)
+    down, row_in = work.split(loops[form.rows[0].var], None, height) if form.rows else ([], [])
+    across, column_in = work.split(loops[form.lane.var], None, width)
     outer = [*batch, *(across + down if rows <= FEW_ROWS else down + across)]
     inner = [*row_in, *column_in]
     sch.reorder(*outer, *inner, sch.get_loops(block)[-1])

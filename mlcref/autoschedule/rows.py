@@ -162,11 +162,11 @@ def _reads(reader: BlockRealize, writer: BlockRealize, work: Work, rows: list[in
 def _by_rows(work: Work, members: list[Member], rows: int, terms: int, inner: Sequence[bool] = ()) -> None:
     """All members under the loops over rows of the last one, in vectors; the ``inner`` ones of these loops inside."""
     steps: list[BlockRV] = []
-    partial: list[BlockRV] = []
+    partial: list[list[BlockRV]] = []
     for member in members:
         if member.reduced is not None:
             parts = in_parts(work, member.block, member.reduced)
-            partial += parts
+            partial.append(parts)
             steps += parts
         steps.append(member.block)
     *before, last = steps
@@ -179,6 +179,7 @@ def _by_rows(work: Work, members: list[Member], rows: int, terms: int, inner: Se
     for member in members:
         if member.lanes:
             as_lanes(work, member.block)
-    as_vectors(work, partial)
+    for parts in partial:
+        as_vectors(work, parts)
     work.finish(*[member.block for member in members])
     work.share(around, _COST * terms)

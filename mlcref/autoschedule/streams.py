@@ -34,15 +34,16 @@ def schedule_streams(work: Work, block: BlockRV) -> bool:
     """
     nest = nest_of(work.func, work.token(block))
     form = None if nest is None else contraction_of(nest)
-    if nest is None or form is None or len(form.rows) != 1 or form.columns or form.batch:
+    if nest is None or form is None or len(form.rows) > 1 or form.columns or form.batch:
         return False
     if not _is_matrix(form.wide, nest) or not is_float(nest.store.buffer.type):
         return False
-    rows, stays = nest.extents[form.rows[0].var], _stays(form.wide, nest, work.machine)
+    row = form.rows[0] if form.rows else None
+    rows, stays = 1 if row is None else nest.extents[row.var], _stays(form.wide, nest, work.machine)
     if rows > (_FEW_ROWS if stays else _FEWER_ROWS):
         return False
     after = follower_of(work, block, form)
-    shared = _order(work, block, nest, form.rows[0], stays)
+    shared = _order(work, block, nest, row, stays)
     if after is not None and shared:
         follow(work, after, shared, None)
     _share(work, block, shared)

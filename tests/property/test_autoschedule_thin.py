@@ -42,6 +42,14 @@ def product(
     return te.create_prim_func([X, W, te.compute(P.shape, lambda *i: Max(P[i], const(0.0, wide)), name="Y")])
 
 
+def vector_product(columns: int, terms: int, turned: bool) -> PrimFunc:
+    """``x W``, or ``W x`` with a matrix of rows of terms, of one vector."""
+    X, k = te.placeholder((terms,), name="X"), te.reduce_axis((0, terms), name="k")
+    W = te.placeholder((columns, terms) if turned else (terms, columns), name="W")
+    P = te.compute((columns,), lambda j: te.sum(X[k] * (W[j, k] if turned else W[k, j]), axis=k), name="P")
+    return te.create_prim_func([X, W, P])
+
+
 def columns(rows: int, count: int, kind: str) -> PrimFunc:
     """The sum or the largest element of each column."""
     X, k = te.placeholder((rows, count), name="X"), te.reduce_axis((0, rows), name="k")
@@ -57,6 +65,7 @@ thin = st.one_of(
         st.booleans(),
     ),
     st.builds(product, batches, sizes, st.integers(1, 9), st.integers(1, 12), st.just(True), st.booleans()),
+    st.builds(vector_product, st.integers(1, 18), st.integers(1, 12), st.booleans()),
     st.builds(columns, st.integers(1, 20), st.integers(1, 20), st.sampled_from(["sum", "max"])),
     st.builds(product, batches, st.integers(17, 18), st.just(1), st.integers(16, 17), st.just(True), st.booleans()),
 )
@@ -75,6 +84,7 @@ def test_compiled_kernels_match_the_oracle(threads: int) -> None:
     made = [product([], 1, 301, 37, False, True), product([], 8, 33, 130, False, False)]
     made += [product([2], 2, 35, 50, True, True), product([], 20, 10, 160, True, False)]
     made += [product([], 3, 21, 40, turned, False, "bfloat16") for turned in (False, True)]
+    made += [vector_product(301, 50, turned) for turned in (False, True)]
     made += [columns(60, 301, kind) for kind in ("sum", "max")]
     funcs = {f"f{i}": func for i, func in enumerate(made)}
     machine = Machine(threads=threads, l2_bytes=16384, parallel_work=0)
