@@ -46,7 +46,7 @@ def test_a_module_compiles_to_one_text_with_all_its_functions() -> None:
     module = compile(IRModule({"first": add_one(), "second": add_one()}), "cython --num-cores=2")
     assert list(module.functions) == ["first", "second"]
     assert (module.entry_name, "first" in module, "third" in module) == ("first", True, False)
-    assert module.get_source().count("noexcept nogil:") == 8
+    assert module.get_source().count("noexcept nogil:") == 9
     with pytest.raises(MlcrefError, match=r"no function 'third'(.|\n)*first, second"):
         module["third"]
 
