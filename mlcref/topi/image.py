@@ -25,7 +25,8 @@ _MODES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 
 def resize1d(
     data: Tensor, roi: Sequence[float], size: Size, layout: str = "NCW", method: str = "linear",
-    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", out_dtype: str | None = None,
+    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", bicubic_alpha: float = -0.75,
+    bicubic_exclude: int = 0, extrapolation_value: float = 0.0, out_dtype: str | None = None,
 ) -> Tensor:  # fmt: skip
     """As :func:`resize2d`, in one spatial dimension. As ``tvm.topi.image.resize1d``.
 
@@ -38,15 +39,16 @@ def resize1d(
 
 def resize2d(
     data: Tensor, roi: Sequence[float], size: Size, layout: str = "NCHW", method: str = "linear",
-    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", out_dtype: str | None = None,
+    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", bicubic_alpha: float = -0.75,
+    bicubic_exclude: int = 0, extrapolation_value: float = 0.0, out_dtype: str | None = None,
 ) -> Tensor:  # fmt: skip
     """Images of ``size`` H x W: by the nearest pixel, or linearly between the pixels around ("linear", floats).
 
     Pixel p of n lies in an extent e at ``(p + 0.5) * e / n - 0.5`` ("half_pixel"; "pytorch_half_pixel": at 0 for n of
     1), ``p * (e - 1) / (n - 1)`` ("align_corners") or ``p * e / n`` ("asymmetric"). The nearest pixel is found by the
     ``rounding_method`` "round" (to the later one of two), "round_prefer_floor", "round_prefer_ceil", "floor" or "ceil";
-    by default "floor", but "round" where corners are aligned. ``roi`` belongs to a mode that is not supported, as is
-    cubic interpolation: UnsupportedError (topi.U1).
+    by default "floor", but "round" where corners are aligned. Cubic interpolation and the
+    mode of ``roi`` are not supported, UnsupportedError (topi.U1); the other parameters are theirs.
 
     Raises OperatorError (topi.O3, topi.O5). As ``tvm.topi.image.resize2d``.
 
@@ -60,7 +62,8 @@ def resize2d(
 
 def resize3d(
     data: Tensor, roi: Sequence[float], size: Size, layout: str = "NCDHW", method: str = "linear",
-    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", out_dtype: str | None = None,
+    coordinate_transformation_mode: str = "half_pixel", rounding_method: str = "", bicubic_alpha: float = -0.75,
+    bicubic_exclude: int = 0, extrapolation_value: float = 0.0, out_dtype: str | None = None,
 ) -> Tensor:  # fmt: skip
     """As :func:`resize2d`, in three spatial dimensions. As ``tvm.topi.image.resize3d``.
 

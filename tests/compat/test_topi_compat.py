@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from typing import Any
 
 import pytest
 
+from mlcref import topi
 from mlcref.interp.bound import Undecided
 from mlcref.ir import PrimFunc
 from mlcref.script import from_source
@@ -20,6 +22,10 @@ CASES = 4
 MOST = 40
 OURS = {"nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.attention"}
 """What TVM has as graph operators only."""
+NOT_HERE = {
+    "span", "auto_scheduler_rewritten_layout", "auto_scheduler_should_rewrite_layout", "meta_schedule_original_shape",
+    "meta_schedule_origin_shape", "output_shape",
+}  # fmt: skip
 OTHERWISE = {
     "trilu": "TVM's takes the diagonal as an expression only",
     "nn.batch_to_space_nd": "passes too few arguments, which ends the process",
@@ -58,6 +64,15 @@ def has(library: Any, name: str) -> bool:
 
 def test_what_tvm_lacks_is_known() -> None:
     assert {name for name in OPERATORS if not has(tvm_topi, name)} == OURS
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name not in OURS])
+def test_same_parameters_and_defaults_as_tvm(name: str) -> None:
+    """TVM's may have more behind ours: where a schedule of its own has rewritten a layout."""
+    functions = [operator.attrgetter(name)(library) for library in (topi, tvm_topi)]
+    ours, others = ([(p.name, p.default) for p in inspect.signature(f).parameters.values()] for f in functions)
+    assert ours == others[: len(ours)]
+    assert {more for more, _ in others[len(ours) :]} <= NOT_HERE
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name not in OURS and name not in OTHERWISE])

@@ -369,10 +369,22 @@ def _sort(d: Draw) -> Case:
 def _argsort(d: Draw) -> Case:
     x, ascending, dtype = d.array(d.shape(), NUMBERS[:4]), d.flag(), d.pick(("float32", "int32", "int64"))
     axis = d.axis(x.ndim)
-    return Case(
-        [x], lambda topi, x: topi.argsort(x, None, axis, int(ascending), dtype),
-        lambda x: _order(x, axis, ascending),
-    )  # fmt: skip
+    rows = [extent for n, extent in enumerate(x.shape) if n != axis % x.ndim]
+    counts = d.array(rows, "int32", 0, x.shape[axis])
+
+    def reference(x: Array, counts: Array | None = None) -> Array:
+        if counts is None:
+            return _order(x, axis, ascending)
+        lines = np.moveaxis(x, axis, -1)
+        found = np.broadcast_to(np.arange(lines.shape[-1]), lines.shape).copy()
+        for at in np.ndindex(counts.shape):
+            found[at][: counts[at]] = _order(lines[at][: counts[at]], 0, ascending)
+        return np.moveaxis(found, -1, axis)
+
+    def build(topi: Any, x: Any, counts: Any = None) -> Any:
+        return topi.argsort(x, counts, axis, int(ascending), dtype)
+
+    return Case([x, counts][: d.count(1, 2)], build, reference)
 
 
 def _topk(d: Draw) -> Case:

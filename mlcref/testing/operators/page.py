@@ -19,7 +19,8 @@ make ordinary computes of `mlcref.te`. `te.create_prim_func` turns them into blo
 Each is tested on at least 50 random cases a run, of any shapes, types and parameters (`tests/property/test_topi.py`).
 The oracle's result must be numpy's, bit by bit for integers, truth values and all that no run rounds, such as sums and
 products of small integers in floats; elsewhere within the a-priori bound of `mlcref.testing.tolerance`. Where TVM is
-installed, cases of each operator that it has are built by TVM, too (`tests/compat/test_topi_compat.py`).
+installed, its parameters are compared, and cases are built by TVM, too (`tests/compat/test_topi_compat.py`). "Same" are
+the name and the parameters; [differences.md](differences.md) says where results are not.
 
 This page is written by `python -m mlcref.testing.operators.page docs/topi.md` from the table of operators.
 """

@@ -183,10 +183,10 @@ def conv2d_nchw(
 
 
 def conv2d_nhwc(
-    Input: Tensor, Filter: Tensor, stride: Numbers, padding: Padding, dilation: Numbers, out_dtype: str | None = None
+    Input: Tensor, Filter: Tensor, stride: Numbers, padding: Padding, dilation: Numbers,
+    out_dtype: str | None = "float32",
 ) -> Tensor:  # fmt: skip
-    """:func:`conv` of data NHWC with a kernel HWIO. As ``tvm.topi.nn.conv2d_nhwc``, whose ``out_dtype`` is float32 by
-    default.
+    """:func:`conv` of data NHWC with a kernel HWIO. As ``tvm.topi.nn.conv2d_nhwc``.
 
     >>> from mlcref import te, topi
     >>> topi.nn.conv2d_nhwc(te.placeholder((1, 8, 8, 2)), te.placeholder((3, 3, 2, 4)), 1, 1, 1).ndim
@@ -248,10 +248,9 @@ def conv3d_ncdhw(
 
 def conv3d_ndhwc(
     Input: Tensor, Filter: Tensor, stride: Numbers, padding: Padding, dilation: Numbers, groups: int,
-    out_dtype: str | None = None,
+    out_dtype: str | None = "float32",
 ) -> Tensor:  # fmt: skip
-    """:func:`conv` of data NDHWC with a kernel DHWIO. As ``tvm.topi.nn.conv3d_ndhwc``, whose ``out_dtype`` is float32
-    by default.
+    """:func:`conv` of data NDHWC with a kernel DHWIO. As ``tvm.topi.nn.conv3d_ndhwc``.
 
     >>> from mlcref import te, topi
     >>> topi.nn.conv3d_ndhwc(te.placeholder((1, 4, 4, 4, 2)), te.placeholder((3, 3, 3, 2, 4)), 1, 1, 1, 1).ndim

@@ -36,7 +36,7 @@ def pad_amounts(padding: Padding, kernel: Sequence[ExprLike]) -> tuple[list[int]
 
 def dilated(kernel: Sequence[Expr], dilation: Sequence[int]) -> list[Expr]:
     """The extents of a kernel whose elements are ``dilation`` apart."""
-    return [(extent - 1) * step + 1 for extent, step in zip(kernel, dilation, strict=True)]
+    return [extent if step == 1 else (extent - 1) * step + 1 for extent, step in zip(kernel, dilation, strict=True)]
 
 
 def positions(
