@@ -195,7 +195,7 @@ def _adaptive(name: str, layouts: Sequence[str]) -> Operator:
         layout, kind = d.pick(layouts), d.pick(("max", "avg"))
         count, names = len(layout) - 2, "NC" + "DHW"[5 - len(layout) :]
         extents = [d.count(1, 3 if count == 3 else 6) for _ in range(count)]
-        sizes = [1] * count if name == "global_pool" else [d.count(1, extent) for extent in extents]
+        sizes = [1] * count if name == "global_pool" else [d.count(1, extent + 1) for extent in extents]
         x = reordered(d.array([1, d.count(1, 2), *extents], FLOATS[:3] if kind == "avg" else TYPES), names, layout)
 
         def reference(x: Array) -> Array:
