@@ -71,6 +71,15 @@ def test_a_norm_without_training_leaves_the_moving_moments_alone() -> None:
     assert (mean, variance) == (moments[2], moments[3])
 
 
+def test_large_numbers_do_not_overflow() -> None:
+    A = te.placeholder((1, 3), "float32", name="A")
+    a = np.array([[200.0, 199.0, -200.0]], "float32")
+    want = np.array([[1, np.exp(-1.0), 0]]) / (1 + np.exp(-1.0))
+    np.testing.assert_array_almost_equal_nulp(run([A], topi.nn.softmax(A), [a], (1, 3)), want.astype("float32"), 2)
+    assert np.isfinite(run([A], topi.nn.log_softmax(A), [a], (1, 3))).all()
+    assert run([A], topi.log_add_exp(A, 150.0), [a], (1, 3)).tolist() == [[200.0, 199.0, 150.0]]
+
+
 def test_defaults_that_names_stand_for() -> None:
     A = te.placeholder((2, 3), "int32", name="A")
     assert [int(e) for e in topi.expand_dims(A, 0).shape] == [1, 2, 3]
