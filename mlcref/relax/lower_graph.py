@@ -42,6 +42,17 @@ def lower_graph(module: IRModule) -> tuple[dict[str, Program], tuple[np.ndarray[
     return programs, tuple(array for _, array in pool.values())
 
 
+def _casts_of_params(func: graph.Function) -> dict[graph.Var, graph.MatchCast]:
+    """The first ``match_cast`` of each parameter about which nothing but its type and rank is known."""
+    found: dict[graph.Var, graph.MatchCast] = {}
+    for binding in func.bindings():
+        if isinstance(binding, graph.MatchCast) and isinstance(binding.value, graph.Var):
+            info = binding.value.struct_info
+            if binding.value in func.params and isinstance(info, graph.TensorStructInfo) and info.shape is None:
+                found.setdefault(binding.value, binding)
+    return found
+
+
 class _Lowering:
     def __init__(
         self, name: str, func: graph.Function, module: IRModule, pool: dict[int, tuple[int, np.ndarray[Any, Any]]]
@@ -51,13 +62,20 @@ class _Lowering:
         self.registers: dict[graph.Var, int] = {param: i for i, param in enumerate(func.params)}
         self.count = len(func.params)
         self.dims: dict[Var, Expr] = {}
+        self.casts = _casts_of_params(func)
 
     def program(self) -> Program:
         for binding in self.func.bindings():
             self.check(binding)
             self.registers[binding.var] = self.value(binding.value)
         result = self.value(self.func.body.body)
-        return Program(self.name, self.func.params, tuple(self.code), self.count, result)
+        params = tuple([self.cast(param) for param in self.func.params])
+        return Program(self.name, params, tuple(self.code), self.count, result)
+
+    def cast(self, param: graph.Var) -> graph.Var:
+        """``param`` as its ``match_cast`` describes it: a call checks its arguments by that."""
+        binding = self.casts.get(param)
+        return param if binding is None else graph.Var(param.name_hint, binding.struct_info)
 
     def register(self) -> int:
         self.count += 1
@@ -84,8 +102,8 @@ class _Lowering:
         )
 
     def check(self, binding: graph.Binding) -> None:
-        if isinstance(binding, graph.MatchCast):
-            self.refuse("match_cast", binding, "give the parameter a known shape")
+        if isinstance(binding, graph.MatchCast) and binding not in self.casts.values():
+            self.refuse("match_cast of what is no parameter", binding, "give the value a known shape")
 
     def refuse(self, what: str, node: Node, hint: str) -> NoReturn:
         marks = [(node, "neither a tensor program nor a registered function")]

@@ -5,7 +5,15 @@ import pytest
 
 import mlcref as tvm
 from mlcref import relax
-from mlcref.errors import MlcrefError, OracleError, ScriptError, TypeMismatch, UnsupportedError, WellformedError
+from mlcref.errors import (
+    CallError,
+    MlcrefError,
+    OracleError,
+    ScriptError,
+    TypeMismatch,
+    UnsupportedError,
+    WellformedError,
+)
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import GlobalVar, IRModule, Var, graph
 from mlcref.script import from_source
@@ -194,7 +202,16 @@ def test_a_match_cast_that_does_not_hold_is_refused():
     assert interpret_graph(func, np.ones((2, 2), "float32")).shape == (2, 2)
     with pytest.raises(OracleError, match=r"match_cast does not hold.*y.shape\[1\] is 3"):
         interpret_graph(func, np.ones((2, 3), "float32"))
-    with pytest.raises(UnsupportedError, match="match_cast has no lowering"):
+    machine = relax.VirtualMachine(tvm.compile(func), tvm.cpu())
+    assert machine["main"](np.ones((2, 2), "float32")).shape == (2, 2)
+    with pytest.raises(CallError, match=r"x\.shape\[1\] is 3, but m is 2 already"):
+        machine["main"](np.ones((2, 3), "float32"))
+
+
+def test_a_match_cast_of_a_value_is_not_lowered():
+    func = read("y = R.exp(x)", 'z = R.match_cast(y, R.Tensor((2, 3), "float32"))', "return z")
+    assert interpret_graph(func, np.ones((2, 3), "float32")).shape == (2, 3)
+    with pytest.raises(UnsupportedError, match="match_cast of what is no parameter has no lowering"):
         tvm.compile(func)
 
 

@@ -155,6 +155,9 @@ def test_match_cast_binds_dimensions():
     module = built(write, x)
     relax.wellformed_graph(module)
     assert_structural_equal(from_source(module.script()), module)
+    vm = relax.VirtualMachine(tvm.compile(module), tvm.cpu())
+    for rows in (2, 5):
+        assert vm["main"](np.ones((rows, 3), "float32")).numpy().tolist() == [[2] * 3] * rows
     for passed in (module, relax.transform.LegalizeOps()(module), relax.get_pipeline("zero")(module)):
         assert interpret_graph(passed, np.ones((2, 3), "float32")).tolist() == [[2] * 3] * 2
 
