@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import islice, product
-from math import log, prod
+from math import log2, prod
 
 from mlcref import dtype as dt
 from mlcref.autoschedule import Machine, autoschedule
@@ -26,12 +26,12 @@ Path = tuple[str, ...]
 
 _PARAMETERS = ("kernel", "stride", "padding", "axis")
 """What is no extent: it stays."""
-_EXTENTS = (3, 4, 5, 8, 13, 16, 20, 24, 32, 35, 48)
+_EXTENTS = (2, 4, 5, 8, 13, 16, 20, 24, 32, 35, 48)
 _SMALL = 3
 """Extents that stay: rules tell them from larger ones."""
 _STEPS = 40_000
 """Stores of all programs of a schedule that the oracle runs in a second or two."""
-_MOST_STORES = 16_000
+_MOST_STORES = 9_000
 _MOST_TRIED = 400
 
 
@@ -122,19 +122,30 @@ def _likeness(path: Path, wanted: Path) -> float:
 def _alike(workload: Workload, wanted: Path, threads: int) -> Reduced:
     """The first candidate that takes the path; where none does, the most alike."""
     budget, full = min(_STEPS // len(wanted or (1,)), _STEPS // 10), _stores(workload)
-    shapes = sorted(_smaller(workload), key=lambda small: abs(log(_stores(small) / budget)))
+    shapes = sorted(_smaller(workload), key=lambda small: (round(abs(log2(_stores(small) / budget))), -_least(small)))
     machines = list(_machines(workload, threads))
     found: list[Reduced] = []
     for turn in (machines[:1], machines[1:]):
         for small, machine in islice(product(shapes, turn), _MOST_TRIED):
             work = machine.parallel_work * _stores(small) // full
-            fitted = replace(machine, parallel_work=1 << work.bit_length())
+            fitted = replace(machine, parallel_work=_rounded(work))
             found.append(Reduced(small, fitted, _likeness(_path(small, fitted), wanted)))
             if found[-1].likeness == 1:
                 return found[-1]
         found.sort(key=lambda reduced: -reduced.likeness)
         shapes = list(dict.fromkeys(reduced.workload for reduced in found))
     return found[0]
+
+
+def _least(workload: Workload) -> int:
+    """The smallest extent: shapes where none is tiny come first."""
+    return min(value for key, value in workload.shape if key not in _PARAMETERS and key != "groups")
+
+
+def _rounded(number: int) -> int:
+    """Its first three bits, so that many searches meet the same machines; at least 1."""
+    rest = max(number.bit_length() - 3, 0)
+    return max(number >> rest << rest, 1)
 
 
 def _smaller(workload: Workload) -> Iterator[Workload]:
@@ -194,9 +205,9 @@ def _ragged(workload: Workload) -> Workload:
 
 
 def _prime(value: int) -> int:
-    """The largest prime up to ``value``, 5 for a smaller one.
+    """The largest prime up to ``value``, which is 2 at least.
 
     >>> _prime(20), _prime(13), _prime(4)
-    (19, 13, 5)
+    (19, 13, 3)
     """
-    return next(n for n in range(max(value, 5), 1, -1) if all(n % d for d in range(2, n)))
+    return next(n for n in range(max(value, 2), 1, -1) if all(n % d for d in range(2, n)))

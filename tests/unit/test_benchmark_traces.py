@@ -22,14 +22,14 @@ from mlcref.verify.report import UNSUPPORTED, Verdict
 
 SUBSET = [
     ("transpose/float32/rows=2048,columns=2048", 2), ("matmul/float32/m=512,k=512,n=512", 2),
-    ("matmul/float32/m=127,k=251,n=509", 1), ("max/float32/rows=1024,columns=1024,axis=0", 2),
+    ("max/float32/rows=1024,columns=1024,axis=0", 2),
     ("max_pool/float32/NHWC/size=112,channels=64,kernel=3,stride=2,padding=1", 1),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "threads"), SUBSET)
 def test_schedules_hold_at_reduced_extents(name: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_STEPS", 4000)
+    monkeypatch.setattr(reduction, "_STEPS", 20_000)
     same, ragged = reductions(workload_of(name), target_for(threads))
     assert same.likeness == 1
     assert is_possible(same.workload)
