@@ -9,12 +9,14 @@ from mlcref.autoschedule.machine import Machine
 from mlcref.autoschedule.partials import in_parts
 from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of
 from mlcref.autoschedule.work import Work
-from mlcref.dtype import is_float
+from mlcref.dtype import is_float, parse
 from mlcref.ir import variables
 from mlcref.schedule import BlockRV, LoopRV, find
 
 FEW_ROWS = 16
 """So few rows of a matrix do not pay for packing the other one."""
+_FEW_NARROW_ROWS = 4
+"""As few of elements that are widened: a packed copy is widened once."""
 _LONG = 8
 """Vectors of a row that pay for adding up the lanes of a vector."""
 READ = 4
@@ -51,6 +53,13 @@ def _sizes(form: Contraction) -> tuple[int, int, int]:
     return others, extents[form.lane.var], extents[form.nest.reduce[0].var]
 
 
+def few_rows(form: Contraction, most: int) -> int:
+    """How many rows are few: ``most``, or less where elements are narrower than the sum."""
+    bits = parse(form.nest.store.buffer.type).bits
+    narrow = any(parse(load.buffer.type).bits < bits for load in (form.narrow, form.wide))
+    return min(most, _FEW_NARROW_ROWS) if narrow else most
+
+
 def _rows(form: Contraction) -> int:
     return prod(form.nest.extents[item.var] for item in form.rows)
 
@@ -69,7 +78,7 @@ def _fits(form: Contraction, machine: Machine) -> bool:
     _, columns, terms = _sizes(form)
     if terms < lanes or _rows(form) * columns < 4:
         return False
-    return _rows(form) <= FEW_ROWS or (columns < lanes and terms >= _LONG * lanes)
+    return _rows(form) <= few_rows(form, FEW_ROWS) or (columns < lanes and terms >= _LONG * lanes)
 
 
 def tile_of(rows: int, columns: int, machine: Machine) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from mlcref.autoschedule.contraction import follow, follower_of
-from mlcref.autoschedule.dots import READ
+from mlcref.autoschedule.dots import READ, few_rows
 from mlcref.autoschedule.lanes import vectorize_last
 from mlcref.autoschedule.machine import Machine
 from mlcref.autoschedule.structure import Nest, contraction_of, nest_of
@@ -40,7 +40,7 @@ def schedule_streams(work: Work, block: BlockRV) -> bool:
         return False
     row = form.rows[0] if form.rows else None
     rows, stays = 1 if row is None else nest.extents[row.var], _stays(form.wide, nest, work.machine)
-    if rows > (_FEW_ROWS if stays else _FEWER_ROWS):
+    if rows > few_rows(form, _FEW_ROWS if stays else _FEWER_ROWS):
         return False
     after = follower_of(work, block, form)
     shared = _order(work, block, nest, row, stays)
