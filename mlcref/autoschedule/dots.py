@@ -38,7 +38,7 @@ def schedule_dots(work: Work, block: BlockRV) -> bool:
         return False
     after = follower_of(work, block, form)
     outer = _tile(work, block, form)
-    if after is not None and outer:
+    if after is not None and outer and prod(tile_of(_rows(form), _sizes(form)[1], work.machine)) > 1:
         follow(work, after, outer, None)
     rows, columns, terms = _sizes(form)
     work.share(outer, rows * columns * terms + READ * (rows + columns) * terms)
