@@ -74,7 +74,11 @@ class Work:
     def share(self, loops: list[LoopRV], work: int) -> None:
         """Share outer loops among threads when ``work``, in products of a sum, pays for it."""
         if loops and self.machine.threads > 1 and work >= self.machine.parallel_work:
-            self.tries("parallel", self.sch.fuse(*loops) if len(loops) > 1 else loops[0])
+            try:
+                outer = self.sch.fuse(*loops) if len(loops) > 1 else loops[0]
+            except ScheduleError:  # what follows the block has taken one of the loops for its lanes
+                return
+            self.tries("parallel", outer)
 
     def tries(self, primitive: str, *arguments: Any) -> bool:
         """Apply a primitive where its preconditions allow it; says whether they did."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcref.autoschedule import Machine, autoschedule
 from mlcref.benchmark import memory, reduction, traces
 from mlcref.benchmark.check import WrongResult
 from mlcref.benchmark.operators import OPERATORS
@@ -120,3 +121,10 @@ def test_memory_that_is_given_back_counts_too() -> None:
     assert growth.peak >= 15 << 20
     with pytest.raises(WrongResult, match=r"a call allocates 1[56]\.\d MiB"):
         memory.check_growth(growth, module)
+
+
+def test_what_follows_a_product_may_have_taken_a_loop_for_its_lanes() -> None:
+    shape = (("heads", 2), ("length", 13), ("depth", 4))
+    program = OPERATORS["attention"].program(Workload("attention", "float32", shape))
+    machine = Machine(vector_bytes=16, registers=12, l2_bytes=1024, threads=2, terms=8, parallel_work=1)
+    assert len(autoschedule(as_module(program), machine=machine).trace.insts) > 20
