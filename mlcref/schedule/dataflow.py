@@ -29,7 +29,9 @@ from mlcref.schedule.find import (
 )
 from mlcref.schedule.nest import starts_at_zero, tells_apart
 from mlcref.schedule.table import refusal, refuse
-from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
+from mlcref.schedule.thread_scopes import (
+    allocated_under_threads, bound_in_a_reduction, bound_inside_itself, scope_conflict,
+)  # fmt: skip
 
 CONCURRENT = ("parallel", "vectorized", "thread_binding")
 
@@ -203,6 +205,7 @@ def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[
     threads use one buffer in memory private to a thread. (A shared copy may wait to be moved under its threads.)
     """
     apart = scope_conflict(new, ("local", "warp")) or allocated_under_threads(func, new)
+    apart = apart or bound_inside_itself(func, new) or bound_in_a_reduction(func, new)
     if apart is not None:
         refuse(func, rule, apart.text, marks, "do this before bind")
     before = index(func).loops

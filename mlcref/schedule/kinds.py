@@ -18,7 +18,9 @@ from mlcref.schedule.find import blocks_below, constant_extent, domain_at, loop_
 from mlcref.schedule.draws import wild
 from mlcref.schedule.loop import draw_loop
 from mlcref.schedule.reducers import order_free
-from mlcref.schedule.thread_scopes import allocated_under_threads, shared_by_iterations, scope_conflict
+from mlcref.schedule.thread_scopes import (
+    allocated_under_threads, bound_in_a_reduction, scope_conflict, shared_by_iterations,
+)  # fmt: skip
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
 
 
@@ -143,6 +145,7 @@ def plan_bind(func: PrimFunc, loop: Var, thread_axis: str) -> KindFacts:
         bound = _concurrent(func, loop, "bind", "thread_binding", thread_axis, reduce_allowed=shared)
     changed = build_kind(func, bound)[0]
     conflict = scope_conflict(changed) or allocated_under_threads(func, changed) or shared_by_iterations(func, changed)
+    conflict = conflict or bound_in_a_reduction(func, changed)
     if conflict is not None:
         refuse(func, "bind.P6", conflict.text, [(bound.loop, "to be bound"), *conflict.marks])
     _check_axis(func, bound.loop, thread_axis)

@@ -50,6 +50,45 @@ def _shared_in_blocks(func: PrimFunc) -> Iterator[tuple[Buffer, str, BlockRealiz
                 yield buffer, loop.thread or "", realize
 
 
+def bound_inside_itself(before: PrimFunc, after: PrimFunc) -> Conflict | None:
+    """A thread axis that ``after``, other than ``before``, binds inside itself: each thread would run one iteration of
+    the inner loop, of which it ran all. None when there is none."""
+    known = set(_bound_twice(before))
+    for inner, outer in _bound_twice(after):
+        if (inner, outer) not in known:
+            loops = index(after).loops
+            text = f"loop {inner.name} would be bound to {loops[inner].thread} inside loop {outer.name}, which is"
+            return Conflict(text, ((loops[outer], "this loop"), (loops[inner], "bound to the same axis")))
+    return None
+
+
+def _bound_twice(func: PrimFunc) -> Iterator[tuple[Var, Var]]:
+    where = index(func)
+    for var, loop in where.loops.items():
+        for up in where.above(loop) if loop.thread is not None and "vthread" not in loop.thread else ():
+            if isinstance(up, For) and up.thread == loop.thread:
+                yield var, up.loop_var
+
+
+def bound_in_a_reduction(before: PrimFunc, after: PrimFunc) -> Conflict | None:
+    """A loop that ``after``, other than ``before``, binds in the init or the body of one reduction inside a kernel:
+    there is no barrier between the two. None when there is none."""
+    known = {(loop.loop_var, realize.block.token) for loop, realize in _bound_in_reductions(before)}
+    for loop, realize in _bound_in_reductions(after):
+        if (loop.loop_var, realize.block.token) not in known:
+            text = f"no barrier separates the init of block {realize.block.name} from what is bound inside the block"
+            return Conflict(text, ((realize, "this reduction"), (loop, "would be bound inside")))
+    return None
+
+
+def _bound_in_reductions(func: PrimFunc) -> Iterator[tuple[For, BlockRealize]]:
+    where = index(func)
+    for loop in filter(_is_axis, where.loops.values()):
+        for up in where.above(loop):
+            if isinstance(up, BlockRealize) and up.block.init is not None and any(map(_is_axis, where.above(up))):
+                yield loop, up
+
+
 def shared_by_iterations(before: PrimFunc, after: PrimFunc) -> Conflict | None:
     """A buffer of which each iteration of a parallel loop has its own in ``before``, and all of them one in ``after``,
     where a thread axis stands around: global memory is allocated above the axes. None when there is none."""

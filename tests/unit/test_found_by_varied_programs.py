@@ -253,3 +253,56 @@ def main(a: T.handle, B: T.Buffer((3,), "float32")):
     sch.rfactor(sch.get_loops("B")[2], 0)
     assert "T.where(0 < n)" in sch.mod["main"].script()
     assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
+
+
+ROWS_IN_A_REDUCTION = """
+@T.prim_func
+def main(A: T.Buffer((2, 3), "int32"), B: T.Buffer((2, 4), "int32")):
+    for i in range(2):
+        with T.block("rows"):
+            vi = T.axis.spatial(2, i)
+            vr = T.axis.reduce(1, 0)
+            with T.init():
+                for j in range(4):
+                    with T.block("first"):
+                        vj = T.axis.spatial(4, j)
+                        B[vi, vj] = 0
+            for j, k in T.grid(4, 3):
+                with T.block("B"):
+                    vj, vk = T.axis.remap("SR", [j, k])
+                    B[vi, vj] = B[vi, vj] + A[vi, vk]
+"""
+
+
+@pytest.mark.parametrize("inner", ["first", "B"])
+@pytest.mark.parametrize("outer_first", [False, True])
+def test_nothing_is_bound_inside_a_reduction_of_a_kernel(inner: str, outer_first: bool) -> None:
+    before = from_source(ROWS_IN_A_REDUCTION)
+    sch = Schedule(before)
+    loops = [(sch.get_loops("rows")[0], "blockIdx.x"), (sch.get_loops(inner)[0], "threadIdx.x")]
+    first, second = loops if outer_first else loops[::-1]
+    sch.bind(*first)
+    assert check_equivalent(before, sch.mod["main"]).status == "TESTED"
+    with pytest.raises(ScheduleError, match=r"no barrier separates the init of block rows.*bind.P6"):
+        sch.bind(*second)
+
+
+def test_a_nest_of_threads_is_not_moved_under_their_axis() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((3,), "float32"), C: T.Buffer((1, 3), "float32")):
+    B = T.alloc_buffer((3,), "float32")
+    with T.block("parts"):
+        for i in T.thread_binding(3, thread="threadIdx.x"):
+            with T.block("B"):
+                vi = T.axis.spatial(3, i)
+                B[vi] = A[vi] + T.float32(1)
+    for i in T.thread_binding(1, thread="threadIdx.x"):
+        for j in range(3):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vj]
+""")
+    sch = Schedule(before)
+    with pytest.raises(ScheduleError, match=r"loop i would be bound to threadIdx.x inside loop i.*compute_at.P9"):
+        sch.compute_at("parts", sch.get_loops("C")[1], preserve_unit_loops=True)

@@ -53,6 +53,52 @@ def main(A: T.Buffer(({columns},), "{dtype}"), C: T.Buffer(({rows}, {columns}), 
                 vi, vj = T.axis.remap("SS", [i, j])
                 C[vi, vj] = B[vj]
 """
+_ROWS = """
+@T.prim_func
+def main(A: T.Buffer(({rows}, 3), "{dtype}"), B: T.Buffer(({rows}, {columns}), "{dtype}")):
+    for i in T.{loop}:
+        with T.block("rows"):
+            vi = T.axis.spatial({rows}, i)
+            vr = T.axis.reduce(1, 0)
+            with T.init():
+                for j in range({columns}):
+                    with T.block("first"):
+                        vj = T.axis.spatial({columns}, j)
+                        B[vi, vj] = T.{dtype}(0)
+            for j, k in T.grid({columns}, 3):
+                with T.block("B"):
+                    vj, vk = T.axis.remap("SR", [j, k])
+                    B[vi, vj] = B[vi, vj] + A[vi, vk]
+"""
+_NEST = """
+@T.prim_func
+def main(A: T.Buffer(({columns},), "{dtype}"), C: T.Buffer(({rows}, {columns}), "{dtype}")):
+    B = T.alloc_buffer(({columns},), "{dtype}")
+    with T.block("parts"):
+        for i in T.{inner}:
+            with T.block("B"):
+                vi = T.axis.spatial({columns}, i)
+                B[vi] = A[vi] + T.{dtype}(1)
+    for i in T.{outer}:
+        for j in range({columns}):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vj]
+"""
+_OWN_ROWS = """
+@T.prim_func
+def main(A: T.Buffer(({rows}, {columns}), "{dtype}"), C: T.Buffer(({rows}, {columns}), "{dtype}")):
+    B = T.alloc_buffer(({rows}, {columns}), "{dtype}", scope="{scope}")
+    for i in range({rows}):
+        for j in T.{loop}({columns}):
+            for k in range({columns}):
+                with T.block("B"):
+                    vi, vk = T.axis.remap("SS", [i, k])
+                    B[vi, vk] = A[vi, vk] * T.{dtype}(2)
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = B[vi, vj]
+"""
 
 
 def _drawn(text: str, pick: Pick, **more: Any) -> PrimFunc:
@@ -89,8 +135,38 @@ def rows_of_a_kernel(pick: Pick) -> PrimFunc:
     return _drawn(_KERNEL, pick, rows=rows, scope=scope, loop=loop)
 
 
+def _loop(pick: Pick, extent: int, *tags: str) -> str:
+    tag = pick(["", *tags])
+    return f'thread_binding({extent}, thread="{tag}")' if tag else f"serial({extent})"
+
+
+def reductions_of_rows(pick: Pick) -> PrimFunc:
+    """Each row is a reduction in two parts, inside a kernel or not."""
+    rows = pick([2, 3])
+    return _drawn(_ROWS, pick, rows=rows, loop=_loop(pick, rows, "blockIdx.x", "threadIdx.y"))
+
+
+def rows_of_iterations(pick: Pick) -> PrimFunc:
+    """Each iteration of the inner loop makes a row of its own, of which it uses one element."""
+    loop, scope = pick(["parallel", "parallel", "serial"]), pick(["global", "global", "local"])
+    return _drawn(_OWN_ROWS, pick, rows=pick([2, 3]), loop=loop, scope=scope)
+
+
+def nests_of_threads(pick: Pick) -> PrimFunc:
+    """A block of threads, and what reads its result, in threads of the same axis or others."""
+    rows, columns = pick([1, 2]), pick([2, 3])
+    same = ["threadIdx.x"] * 6
+    inner, outer = _loop(pick, columns, *same), _loop(pick, rows, "blockIdx.x", *same)
+    func: PrimFunc = from_source(
+        _NEST.format(dtype=pick(["float32", "int32"]), columns=columns, rows=rows, inner=inner, outer=outer)
+    )
+    return func
+
+
 SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
+    "primitive:bind": (reductions_of_rows, rows_of_iterations, rows_of_iterations, rows_of_iterations, rows_of_a_kernel),
     "primitive:cache_write": (parts_that_never_run,),
+    "primitive:compute_at": (nests_of_threads, nests_of_threads),
     "primitive:pad_einsum": (rows_of_a_kernel,),
     "primitive:rfactor": (sums_over_nothing,),
 }
