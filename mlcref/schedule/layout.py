@@ -20,7 +20,7 @@ from mlcref.ir import (
 )  # fmt: skip
 from mlcref.ir.index import stmt_children
 from mlcref.schedule.dataflow import check_races
-from mlcref.schedule.find import block_of, starts_at_zero
+from mlcref.schedule.find import block_of, scope_of, starts_at_zero
 from mlcref.schedule.map_json import Access
 from mlcref.schedule.maps import as_index_map, draw_map, find_access, index_type, other_use, pad_map
 from mlcref.schedule.relayout import LayoutFacts, Padding, build_transform_layout, over_new_layout
@@ -202,6 +202,9 @@ def _inside(
         return None
     if not _same_store(block.init, store):
         return None
+    scope = scope_of(func, writer)
+    if scope is not func.body and facts.old not in scope.block.alloc_buffers:
+        return None  # blocks in between declare that they write what they wrote before
     loops = _row_major(func, facts.old, writer, chosen)
     if loops is None:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 from mlcref.arith import affine, simplify
 from mlcref.ir import BlockRealize, Const, Expr, For, PrimFunc, Stmt, Var, as_expr, cast, index, replace, replace_at
 from mlcref.ir import variables as used_variables
+from mlcref.schedule.dataflow import any_concurrent, check_races
 from mlcref.schedule.dependence import carried_conflicts, reduce_loops, same_order, spatial_loops
 from mlcref.schedule.draws import any_loops, nests, shuffled, wild
 from mlcref.schedule.find import (
@@ -311,7 +312,10 @@ def plan_reorder(func: PrimFunc, loops: list[Var]) -> ReorderFacts:
     if not same_order(path, order, running):  # otherwise the iterations stay as they are
         _check_blocks(func, path, order)
         _check_reductions(func, path, order)
-    return ReorderFacts(tuple(path), order)
+    facts = ReorderFacts(tuple(path), order)
+    if any_concurrent(func):  # inside a loop of a reduction an iteration keeps no memory of its own
+        check_races(func, "reorder.P6", build_reorder(func, facts)[0], marks)
+    return facts
 
 
 def _check_blocks(func: PrimFunc, path: list[For], order: tuple[For, ...]) -> None:

@@ -306,3 +306,51 @@ def main(A: T.Buffer((3,), "float32"), C: T.Buffer((1, 3), "float32")):
     sch = Schedule(before)
     with pytest.raises(ScheduleError, match=r"loop i would be bound to threadIdx.x inside loop i.*compute_at.P9"):
         sch.compute_at("parts", sch.get_loops("C")[1], preserve_unit_loops=True)
+
+
+def test_blocks_around_a_writer_declare_the_padding_that_is_written() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((6,), "int32"), C: T.Buffer((6,), "int32")):
+    B = T.alloc_buffer((6,), "int32")
+    with T.block("all"):
+        T.reads(A[0:6])
+        T.writes(B[0:6])
+        for i in range(6):
+            with T.block("B"):
+                vi = T.axis.spatial(6, i)
+                B[vi] = A[vi] * 2
+    for i in range(6):
+        with T.block("C"):
+            vi = T.axis.spatial(6, i)
+            C[vi] = B[vi] + 1
+""")
+    sch = Schedule(before)
+    sch.transform_layout("B", ("write", 0), lambda i: (i // 2 + 1, i % 2), pad_value=1)
+    after = sch.mod["main"]
+    assert check_equivalent(before, after).status == "TESTED"
+    assert "T.writes(B[1:4, 0:2])" in after.script()
+    assert 'with T.block("buffer_B_padding")' in after.script()
+
+
+def test_memory_of_parallel_iterations_stays_theirs_when_loops_change_places() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((3,), "float32"), C: T.Buffer((3,), "float32")):
+    B = T.alloc_buffer((3,), "float32")
+    for i in T.parallel(3):
+        for j in range(1):
+            for k in range(3):
+                with T.block("B"):
+                    vk = T.axis.spatial(3, k)
+                    B[vk] = A[vk] * T.float32(2)
+            with T.block("C"):
+                vi, vj = T.axis.remap("SR", [i, j])
+                with T.init():
+                    C[vi] = T.float32(0)
+                C[vi] = C[vi] + B[vi + vj]
+""")
+    sch = Schedule(before)
+    i, j, _ = sch.get_loops("B")
+    with pytest.raises(ScheduleError, match=r"B.*reorder.P6"):
+        sch.reorder(j, i)
