@@ -164,7 +164,7 @@ def nests_of_threads(pick: Pick) -> PrimFunc:
 
 
 SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
-    "primitive:bind": (reductions_of_rows, rows_of_iterations, rows_of_iterations, rows_of_iterations, rows_of_a_kernel),
+    "primitive:bind": (reductions_of_rows, *[rows_of_iterations] * 3, rows_of_a_kernel),
     "primitive:cache_write": (parts_that_never_run,),
     "primitive:compute_at": (nests_of_threads, nests_of_threads),
     "primitive:pad_einsum": (rows_of_a_kernel,),
