@@ -381,7 +381,7 @@ def _clips_a_domain(condition: Expr, realize: BlockRealize, ranges: Ranges) -> b
             bound = linear(value, ranges)
             above = (bound - form - linear(item.dom.extent, ranges)).number()
             below = (bound + form).number()
-            if (above is not None and above >= 0) or (below is not None and below >= -1):
+            if (above is not None and above >= 0) or (below is not None and below <= -1):
                 return True
     return False
 

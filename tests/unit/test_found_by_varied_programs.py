@@ -354,3 +354,21 @@ def main(A: T.Buffer((3,), "float32"), C: T.Buffer((3,), "float32")):
     i, j, _ = sch.get_loops("B")
     with pytest.raises(ScheduleError, match=r"B.*reorder.P6"):
         sch.reorder(j, i)
+
+
+def test_a_condition_that_leaves_out_the_first_values_is_no_edge() -> None:
+    before = from_source("""
+@T.prim_func
+def main(A: T.Buffer((3,), "float32"), B: T.Buffer((3,), "float32")):
+    for i in range(3):
+        with T.block("all"):
+            vi = T.axis.spatial(3, i)
+            B[vi] = A[vi]
+    for i, j in T.grid(2, 2):
+        with T.block("some"):
+            vi = T.axis.spatial(3, i * 2 + j)
+            T.where(1 <= i * 2 + j and i * 2 + j < 3)
+            B[vi] = A[vi] * T.float32(2)
+""")
+    with pytest.raises(ScheduleError, match=r"block some does not run for all its iterators.*pad_einsum.P6"):
+        Schedule(before).pad_einsum("some", [4])
