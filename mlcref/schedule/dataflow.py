@@ -217,6 +217,16 @@ def check_races(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[
                     refuse(func, rule, text, marks, "make the loop parallel (vectorized, bound) afterwards")
 
 
+def check_new_memory(func: PrimFunc, rule: str, new: PrimFunc, marks: Sequence[tuple[Any, str]]) -> None:
+    """:func:`check_races` of a function with buffers that stay where they are put: blocks of different threads may not
+    use one in shared memory either, unless there was such a buffer before.
+    """
+    check_races(func, rule, new, marks)
+    conflict = scope_conflict(new)
+    if conflict is not None and scope_conflict(func) is None:
+        refuse(func, rule, conflict.text, marks, "do this before bind")
+
+
 def _races(func: PrimFunc, loop: For) -> Iterator[str]:
     """Why iterations of a loop may conflict: everything that is not ruled out.
 

@@ -14,12 +14,11 @@ from mlcref.ir import (
     cast, children_of, conjunction, const, index, loads, make_block, replace, replace_at, replace_block,
     replace_buffers, seq, structural_equal, unique_name, walk,
 )  # fmt: skip
-from mlcref.schedule.dataflow import CONCURRENT, any_concurrent, check_scope
+from mlcref.schedule.dataflow import CONCURRENT, any_concurrent, check_new_memory, check_scope
 from mlcref.schedule.find import block_of, blocks_below, loops_above
 from mlcref.schedule.nest import covers_domains, iterator_ranges, starts_at_zero
 from mlcref.schedule.reducers import NoReduction, as_sum, reduction_of
 from mlcref.schedule.table import Pick, Primitive, Result, refusal, refuse, register
-from mlcref.schedule.thread_scopes import allocated_under_threads, scope_conflict
 
 ZERO_AT_ZERO = ("abs", "fabs", "sqrt", "sin", "tan", "tanh", "erf", "asin", "atan", "sinh")
 """Functions that are 0 at 0."""
@@ -337,11 +336,7 @@ def _check_around(func: PrimFunc, facts: PadFacts, scope: BlockRealize) -> None:
                 what = f"block {scope.block.name} around it does not use all of {buffer.name}"
                 refuse(func, rule, what, [*marks, (scope, "around it")])
     if facts.extents and any_concurrent(func):
-        padded = build_pad_einsum(func, facts)[0]
-        known = scope_conflict(func) is not None
-        conflict = (None if known else scope_conflict(padded)) or allocated_under_threads(func, padded)
-        if conflict is not None:
-            refuse(func, rule, conflict.text, marks, "pad before bind")
+        check_new_memory(func, rule, build_pad_einsum(func, facts)[0], marks)
 
 
 def _covers(regions: Sequence[BufferRegion], padding: Padding) -> bool:

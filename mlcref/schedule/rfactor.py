@@ -13,14 +13,13 @@ from mlcref.ir import (
     structural_equal, substitute, unique_name, variables, walk,
 )  # fmt: skip
 from mlcref.ir.index import stmt_children, with_stmt_children
-from mlcref.schedule.dataflow import any_concurrent, check_races, check_scope
+from mlcref.schedule.dataflow import any_concurrent, check_new_memory, check_scope
 from mlcref.schedule.dependence import reduce_loops, spatial_loops
 from mlcref.schedule.draws import draw_reduced
 from mlcref.schedule.find import blocks_below, is_reduction, loop_of, loops_above
 from mlcref.schedule.nest import Ranges, iterator_ranges, ranges_at, split_predicate, tells_apart
 from mlcref.schedule.reducers import NoReduction, Reduction, reduction_of
 from mlcref.schedule.table import Handle, Pick, Primitive, Result, refusal, refuse, register
-from mlcref.schedule.thread_scopes import scope_conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +98,8 @@ def plan_rfactor(func: PrimFunc, loop: Var, factor_axis: int) -> RfactorFacts:
     facts = RfactorFacts(found, realize, path, reduction, factor_axis % (rank + 1), predicate, scope.block.token)
     if any_concurrent(func):
         marks = [(found, "to be factored"), (realize, "the reduction")]
-        _check_concurrent(func, build_rfactor(func, facts)[0], marks)
+        check_new_memory(func, "rfactor.P11", build_rfactor(func, facts)[0], marks)
     return facts
-
-
-def _check_concurrent(func: PrimFunc, new: PrimFunc, marks: Sequence[tuple[Any, str]]) -> None:
-    """Loops that run at once find no conflicts, threads the memory they need (P11)."""
-    check_races(func, "rfactor.P11", new, marks)
-    conflict = scope_conflict(new)
-    if conflict is not None and scope_conflict(func) is None:
-        refuse(func, "rfactor.P11", conflict.text, marks, "rfactor before bind")
 
 
 def _reduction_block(func: PrimFunc, loop: For) -> tuple[BlockRealize, BlockRealize]:
