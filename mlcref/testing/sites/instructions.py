@@ -41,7 +41,7 @@ def pairs(pick: Pick) -> PrimFunc:
     sees what lies between them."""
     b = _builder(pick)
     made = _produced(b, pick, b.param(_shape(pick), b.dtype))
-    seen = pick(["inside", "inside", "inside", "output", "twice"])
+    seen = pick(["inside", "inside", "output", "output", "output", "twice"])
     if seen == "output":
         b.kept.append(made)
     if seen == "twice":
@@ -426,7 +426,7 @@ SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {
     "primitive:reindex": (borders,),
     "primitive:reorder": (carried,),
     "primitive:reverse_compute_at": (meetings, slices),
-    "primitive:reverse_compute_inline": (pairs,),
+    "primitive:reverse_compute_inline": (pairs, pairs, pairs),
     "primitive:rfactor": (fed,),
     "primitive:transform_layout": (stored,),
 }
