@@ -1,28 +1,70 @@
-"""The dataflow pattern language: patterns of expressions, matching through bindings, rewriting calls.
-
-    x, w, b = wildcard(), wildcard(), is_const()
-    pattern = is_op("relax.add")(is_op("relax.matmul")(x, w), b)
-    func = rewrite_call(pattern, lambda call, found: relax.op.linear(found[x], ..., found[b]), func)
-
-Names are those of ``tvm.relax.dpl``. A variable matches a pattern when its value does, where the bindings are known.
-One pattern object that stands in two places matches one and the same expression in both.
-"""
+"""Patterns of expressions, and how they match through bindings; edges between patterns are kept by a context."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.arith import same_info, same_shape
-from mlcref.errors import TypeMismatch
+from mlcref.errors import MlcrefError, TypeMismatch
 from mlcref.ir import GlobalVar, graph
 from mlcref.ir.base import Node
-from mlcref.relax.analysis import remove_all_unused
-from mlcref.relax.expr_functor import PyExprMutator
 
 Bindings = Mapping[graph.Var, graph.GraphExpr]
 Found = dict["DFPattern", Any]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """``user`` matches a call with what ``used`` matches among its inputs: as number ``index``, anywhere if -1; with
+    ``only``, nothing else uses it."""
+
+    used: DFPattern
+    user: DFPattern
+    index: int = -1
+    only: bool = False
+
+
+class Recorder:
+    """What is written while it is open: patterns that are no part of another one, and edges."""
+
+    def __init__(self) -> None:
+        self.roots: dict[DFPattern, None] = {}
+        self.edges: list[Edge] = []
+
+    def add(self, pattern: DFPattern, parts: Iterable[DFPattern]) -> None:
+        """Enter a new pattern in the place of its parts."""
+        for part in parts:
+            self.roots.pop(part, None)
+        self.roots[pattern] = None
+
+
+_stacks = threading.local()
+
+
+def recorders() -> list[Recorder]:
+    """Those of this thread that are open; the last one is written to."""
+    found: list[Recorder] = _stacks.__dict__.setdefault("open", [])
+    return found
+
+
+def _entered(pattern: DFPattern, *parts: DFPattern) -> None:
+    if recorders():
+        recorders()[-1].add(pattern, parts)
+
+
+def _connected(left: DFPattern | PatternSeq, right: Any, index: int, only: bool) -> PatternSeq:
+    if not isinstance(right, DFPattern | PatternSeq):
+        raise TypeMismatch(f"an edge joins patterns, not {type(right).__name__}")
+    if not recorders():
+        hint = "with PatternContext() as ctx:"
+        raise MlcrefError("an edge between patterns is written inside a context", rule="relax.dpl", hint=hint)
+    before, after = PatternSeq.of(left), PatternSeq.of(right)
+    recorders()[-1].edges.append(Edge(before.patterns[-1], after.patterns[0], index, only))
+    return PatternSeq((*before.patterns, *after.patterns))
 
 
 class DFPattern:
@@ -94,6 +136,58 @@ class DFPattern:
         """This pattern, of a value of ``struct_info``."""
         return self & _Check(lambda expr: same_info(_info(expr), struct_info))
 
+    def used_by(self, other: DFPattern | PatternSeq, index: int = -1) -> PatternSeq:
+        """In a ``PatternContext``: a call that ``other`` matches has what this matches for its input ``index`` (for one
+        of them, if -1). Also written ``p ^ q``."""
+        return _connected(self, other, index, only=False)
+
+    def only_used_by(self, other: DFPattern | PatternSeq, index: int = -1) -> PatternSeq:
+        """As ``used_by``, and nothing else uses it. Also written ``p >> q``."""
+        return _connected(self, other, index, only=True)
+
+    def __xor__(self, other: DFPattern | PatternSeq) -> PatternSeq:
+        return _connected(self, other, -1, only=False)
+
+    def __rshift__(self, other: DFPattern | PatternSeq) -> PatternSeq:
+        return _connected(self, other, -1, only=True)
+
+    def fork_to(self, *others: DFPattern | PatternSeq) -> None:
+        """``used_by`` of each of ``others``."""
+        for other in others:
+            self.used_by(other)
+
+
+class PatternSeq:
+    """Patterns with edges from each to the next, as ``p >> q >> r`` makes them. Source: ``relax.dpl.PatternSeq``."""
+
+    def __init__(self, patterns: Sequence[DFPattern]) -> None:
+        self.patterns = tuple(patterns)
+
+    @staticmethod
+    def of(item: DFPattern | PatternSeq) -> PatternSeq:
+        """``item`` as a sequence."""
+        return item if isinstance(item, PatternSeq) else PatternSeq((item,))
+
+    def used_by(self, other: DFPattern | PatternSeq, index: int = -1) -> PatternSeq:
+        """``used_by`` of the last pattern."""
+        return _connected(self, other, index, only=False)
+
+    def only_used_by(self, other: DFPattern | PatternSeq, index: int = -1) -> PatternSeq:
+        """``only_used_by`` of the last pattern."""
+        return _connected(self, other, index, only=True)
+
+    def __xor__(self, other: DFPattern | PatternSeq) -> PatternSeq:
+        return _connected(self, other, -1, only=False)
+
+    def __rshift__(self, other: DFPattern | PatternSeq) -> PatternSeq:
+        return _connected(self, other, -1, only=True)
+
+    def __getitem__(self, index: int) -> DFPattern:
+        return self.patterns[index]
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
 
 def _info(expr: Node) -> graph.StructInfo:
     return expr.struct_info if isinstance(expr, graph.GraphExpr) else graph.ObjectStructInfo()
@@ -125,6 +219,7 @@ class _Check(DFPattern):
 class _Any(DFPattern):
     def __init__(self, options: tuple[DFPattern, ...]) -> None:
         self.options = options
+        _entered(self, *options)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         return any(option.find(expr, values, found) for option in self.options)
@@ -133,6 +228,7 @@ class _Any(DFPattern):
 class _All(DFPattern):
     def __init__(self, parts: tuple[DFPattern, ...]) -> None:
         self.parts = parts
+        _entered(self, *parts)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         return all(part.find(expr, values, found) for part in self.parts)
@@ -141,6 +237,7 @@ class _All(DFPattern):
 class _Not(DFPattern):
     def __init__(self, pattern: DFPattern) -> None:
         self.pattern = pattern
+        _entered(self, pattern)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         return not self.pattern.find(expr, values, dict(found))
@@ -157,6 +254,7 @@ class CallPattern(DFPattern):
             if not isinstance(arg, DFPattern):
                 raise TypeMismatch(f"the arguments of a pattern are patterns, not {type(arg).__name__}")
         self.callee, self.args, self.any_more = callee, tuple(args), any_more
+        _entered(self, callee, *args)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         if not isinstance(expr, graph.Call) or not self.callee.find(expr.op, values, found):
@@ -170,6 +268,7 @@ class CallPattern(DFPattern):
 class _TuplePattern(DFPattern):
     def __init__(self, fields: Sequence[DFPattern], unordered: bool) -> None:
         self.fields, self.unordered = tuple(fields), unordered
+        _entered(self, *fields)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         if not isinstance(expr, graph.Tuple) or len(expr.fields) != len(self.fields):
@@ -198,6 +297,7 @@ class _TuplePattern(DFPattern):
 class _FieldPattern(DFPattern):
     def __init__(self, whole: DFPattern, index: int | None) -> None:
         self.whole, self.index = whole, index
+        _entered(self, whole)
 
     def test(self, expr: Node, values: Bindings, found: Found) -> bool:
         if not isinstance(expr, graph.TupleGetItem) or self.index not in (None, expr.index):
@@ -289,48 +389,15 @@ def _destination(op: DFPattern, callee: DFPattern, args: Sequence[DFPattern] | D
     return op(callee, given, varg_default_wildcard=True)
 
 
-Rewriter = Callable[[graph.Call, Found], Any]
+def make_fused_bias_activation_pattern(
+    op_name: str, with_bias: bool = False, activation: str | None = None
+) -> DFPattern:
+    """A call of ``op_name`` with two operands, then ``relax.add`` of a bias if asked for, then ``activation``.
 
+    Source: ``relax.dpl.make_fused_bias_activation_pattern``.
 
-def rewrite_call(pattern: DFPattern, rewriter: Rewriter, func: graph.Function) -> graph.Function:
-    """``func`` with each call that matches replaced by ``rewriter(call, found)``; what is then unused is removed.
-
-    ``found`` has what each part of the pattern matches. The rewriter may return ``call`` itself to keep it. Bindings
-    are rewritten in order, and later ones see what earlier ones became. Source: ``relax.dpl.rewrite_call``.
-
-    >>> from mlcref import relax
-    >>> bb = relax.BlockBuilder()
-    >>> v = relax.Var("x", relax.TensorStructInfo((2,), "float32"))
-    >>> with bb.function("main", [v]):
-    ...     bb.emit_func_output(bb.emit(relax.op.add(v, v)))
-    >>> x = wildcard()
-    >>> twice = relax.const(2.0)
-    >>> double = is_op("relax.add")(x, x)
-    >>> func = rewrite_call(double, lambda call, found: relax.op.multiply(found[x], twice), bb.get()["main"])
-    >>> next(func.bindings()).value
-    R.multiply(x, R.const(2.0, "float32"))
+    >>> pattern = make_fused_bias_activation_pattern("relax.matmul", activation="relax.nn.relu")
     """
-    rewritten: graph.Function = _Rewriter(pattern, rewriter).visit_expr(func)
-    return rewritten if rewritten is func else remove_all_unused(rewritten)
-
-
-class _Rewriter(PyExprMutator):
-    def __init__(self, pattern: DFPattern, rewriter: Rewriter) -> None:
-        super().__init__()
-        self.pattern, self.rewriter = pattern, rewriter
-
-    def visit_call_(self, op: graph.Call) -> Any:
-        call = self.visit_expr_post_order(op)
-        found = self.pattern.extract_matched_expr(call, self.builder_.bindings)
-        if found is None:
-            return call
-        new = self.rewriter(call, found)
-        if not isinstance(new, graph.GraphExpr):
-            raise TypeMismatch(f"the rewriter returns {type(new).__name__}, no expression")
-        return new
-
-
-__all__ = [
-    "CallPattern", "DFPattern", "is_call_dps_packed", "is_call_tir", "is_const", "is_dfv", "is_expr", "is_gv", "is_op",
-    "is_shape", "is_tuple", "is_tuple_get_item", "is_var", "rewrite_call", "wildcard",
-]  # fmt: skip
+    found: DFPattern = is_op(op_name)(wildcard(), wildcard())
+    found = is_op("relax.add")(found, wildcard()) if with_bias else found
+    return is_op(activation)(found) if activation else found
