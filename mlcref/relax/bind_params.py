@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlcref.arith import simplified
 from mlcref.errors import MlcrefError
 from mlcref.ir import graph
 from mlcref.ir.expr import Expr, const
@@ -101,4 +102,6 @@ class _Binding:
 
     def extent(self, expr: Expr) -> Expr:
         new = substitute(expr, self.dims)
-        return new if new is expr or variables(new) else const(evaluate(new, {}), "int64")
+        if new is expr:
+            return expr
+        return simplified(new) if variables(new) else const(evaluate(new, {}), "int64")

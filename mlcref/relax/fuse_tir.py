@@ -151,7 +151,8 @@ def fused_program(module: IRModule, func: graph.Function) -> PrimFunc | None:
     they cannot be joined."""
     programs = [callee_of(module, binding.value) for binding in func.bindings()]
     indices = {index_type(program) for program in programs if program is not None}
-    if len(indices) != 1:
+    variables = [*func.params, *[binding.var for binding in func.bindings()]]
+    if len(indices) != 1 or not all(_has_memory(var.struct_info) for var in variables):
         return None
     fusion, result = _Fusion(indices.pop()), func.body.body
     for param in func.params:
@@ -173,3 +174,7 @@ def fused_program(module: IRModule, func: graph.Function) -> PrimFunc | None:
     root = make_block("root", seq(*fusion.statements), alloc_buffers=[*inside, *fusion.allocated])
     attrs = NO_ATTRS.updated({"tir.noalias": True if fusion.noalias else None})
     return fresh(PrimFunc((*params, out), BlockRealize((), (), root), attrs))
+
+
+def _has_memory(info: graph.StructInfo) -> bool:
+    return isinstance(info, graph.TensorStructInfo) and info.shape is not None

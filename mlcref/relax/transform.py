@@ -4,6 +4,12 @@ from mlcref.ir.transform import function_pass, module_pass
 from mlcref.relax.bind_params import BindParams, bind
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.fuse_by_pattern import (
+    FuseOpsByPattern,
+    FusionPattern,
+    MergeCompositeFunctions,
+    PatternCheckContext,
+)
 from mlcref.relax.fuse_ops import FuseOps
 from mlcref.relax.fuse_tir import FuseTIR
 from mlcref.relax.legalize import LegalizeOps
@@ -13,6 +19,6 @@ from mlcref.relax.pipeline import Sequential
 
 __all__ = [
     "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
-    "FuseOps", "FuseTIR", "LegalizeOps", "Normalize", "Sequential", "SplitLayoutRewritePreproc", "bind",
-    "function_pass", "module_pass",
+    "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern", "LegalizeOps", "MergeCompositeFunctions", "Normalize",
+    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "bind", "function_pass", "module_pass",
 ]  # fmt: skip

@@ -261,3 +261,44 @@ def test_images_are_classified_as_by_numpy():
         expected, found = numpy(image[None]), engine(image[None])
         assert found.argmax() == expected.argmax()
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_bound_dimensions_leave_extents_that_parse_back():
+    func = from_source("""
+@R.function
+def main(x: R.Tensor(("n",), "int32"), y: R.Tensor(("m",), "int32")):
+    n, m = T.int64(), T.int64()
+    z = R.concat((x, x, y))
+    return z
+""")
+    made = transform.BindParams("main", {"x": X[0]})(IRModule({"main": func}))
+    assert "m + 6" in made.script()
+    assert_structural_equal(from_source(made.script(show_meta=True)), made)
+
+
+def test_functions_that_take_shapes_become_no_tensor_program():
+    mod = from_source("""
+@I.ir_module
+class Module:
+    @R.function(private=True)
+    def f(x: R.Tensor(("n * 2",), "int32"), s: R.Shape(["n"])) -> R.Tensor(("n * 2",), "int32"):
+        R.func_attr({"Primitive": 1})
+        n = T.int64()
+        with R.dataflow():
+            y = R.negative(x)
+            R.output(y)
+        return y
+
+    @R.function
+    def main(x: R.Tensor(("n * 2",), "int32"), w: R.Tensor(("n",), "int32")) -> R.Tensor(("n * 2",), "int32"):
+        cls = Module
+        n = T.int64()
+        with R.dataflow():
+            y: R.Tensor((n * 2,), "int32") = cls.f(x, R.shape([n]))
+            R.output(y)
+        return y
+""")
+    after = transform.FuseTIR()(transform.LegalizeOps()(mod))
+    assert isinstance(after["f"], graph.Function)
+    x = np.arange(4, dtype="int32")
+    assert interpret_graph(after, x, x[:2]).tolist() == (-x).tolist()

@@ -305,6 +305,10 @@ class _FieldPattern(DFPattern):
         return self.whole.find(expr.tuple_value, values, found)
 
 
+COMPOSITES = (CallPattern, _TuplePattern, _FieldPattern)
+"""The patterns of what is computed from parts."""
+
+
 def wildcard() -> DFPattern:
     """Anything. Each call makes a pattern of its own.
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from mlcref.arith import same_info
 from mlcref.errors import MlcrefError, TypeMismatch
-from mlcref.ir import Var, graph
+from mlcref.ir import graph
 from mlcref.ir.visit import walk
 from mlcref.relax.analysis import remove_all_unused
 from mlcref.relax.block_builder import BlockBuilder
 from mlcref.relax.dpl.context import PatternContext
 from mlcref.relax.dpl.pattern import DFPattern, Found
 from mlcref.relax.expr_functor import PyExprMutator
+from mlcref.relax.grouping import Binders, binders_of_dimensions, needs_of
 from mlcref.relax.rewriter import append_block
 
 
@@ -97,8 +98,9 @@ def rewrite_bindings(ctx: PatternContext, rewriter: BindingsRewriter, func: grap
     ['relax.concat', 'relax.matmul', 'relax.split', 'relax.add']
     """
     names = {binding.var.name_hint for binding in func.bindings()} | {param.name_hint for param in func.params}
+    binders = binders_of_dimensions(func)
     made = [
-        _rewritten(ctx, rewriter, block, names) if isinstance(block, graph.DataflowBlock) else block
+        _rewritten(ctx, rewriter, block, names, binders) if isinstance(block, graph.DataflowBlock) else block
         for block in func.body.blocks
     ]
     if all(new is old for new, old in zip(made, func.body.blocks, strict=True)):
@@ -112,13 +114,13 @@ def rewrite_bindings(ctx: PatternContext, rewriter: BindingsRewriter, func: grap
 
 
 def _rewritten(
-    ctx: PatternContext, rewriter: BindingsRewriter, block: graph.DataflowBlock, names: set[str]
+    ctx: PatternContext, rewriter: BindingsRewriter, block: graph.DataflowBlock, names: set[str], binders: Binders
 ) -> graph.DataflowBlock:
     for _ in range(_MOST_ROUNDS + 2 * len(block.bindings)):
         replacements = next(filter(None, (_changes(rewriter, found, block) for found in ctx.matches(block))), None)
         if replacements is None:
             return block
-        block = _Rebuilding(block, replacements, names).block()
+        block = _Rebuilding(block, replacements, names, binders).block()
     raise MlcrefError(
         "the bindings match again and again", rule="relax.dpl.endless", hint="what the rewriter returns must not match"
     )
@@ -169,13 +171,12 @@ def _needed(bindings: tuple[graph.Binding, ...]) -> tuple[graph.Binding, ...]:
 class _Rebuilding:
     """A block with new values for some variables, each binding behind those that it needs."""
 
-    def __init__(self, block: graph.DataflowBlock, replacements: Replacements, names: set[str]) -> None:
+    def __init__(
+        self, block: graph.DataflowBlock, replacements: Replacements, names: set[str], binders: Binders
+    ) -> None:
         self.old, self.replacements, self.names = block, replacements, names
         self.bindings = {binding.var: binding for binding in block.bindings}
-        self.dims = {
-            dim: binding.var for binding in block.bindings if isinstance(binding, graph.MatchCast)
-            for dim in binding.new_dims(())
-        }  # fmt: skip
+        self.binders = binders
         self.builder, self.done = _Shared(), dict[graph.Var, bool]()
 
     def block(self) -> graph.DataflowBlock:
@@ -197,22 +198,11 @@ class _Rebuilding:
         self.done[var] = False
         binding = self.bindings[var]
         value = self.replacements.get(var, binding.value)
-        for needed in self.needed(binding, value):
-            self.emit(needed)
+        for needed in needs_of(var, value, self.binders):
+            if needed in self.bindings:
+                self.emit(needed)
         self.done[var] = True
         if var in self.replacements:
             binding = graph.VarBinding(var, self.builder.shared.get(value) or self.builder.normalize(value))
         self.builder.emit_normalized(binding)
         self.builder.shared.setdefault(value, var)
-
-    def needed(self, binding: graph.Binding, value: graph.GraphExpr) -> list[graph.Var]:
-        """The variables of the block that ``binding`` with ``value`` depends on, for dimensions too."""
-        extents = graph.extents_of(binding.var.struct_info)
-        mentioned = [*walk(value), *(node for extent in extents for node in walk(extent))]
-        found: dict[graph.Var, None] = {}
-        for node in mentioned:
-            if isinstance(node, graph.Var) and node in self.bindings:
-                found[node] = None
-            elif isinstance(node, Var) and self.dims.get(node, binding.var) is not binding.var:
-                found[self.dims[node]] = None
-        return list(found)
