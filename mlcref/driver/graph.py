@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from mlcref.ir import BaseFunc, IRModule, PrimFunc, Target, graph
+from mlcref.relax import plan_memory
 from mlcref.relax.lower_graph import lower_graph
 from mlcref.runtime.module import Module
 from mlcref.runtime.vm import VMExecutable
@@ -17,13 +18,16 @@ CompileTensorPrograms = Callable[[dict[str, PrimFunc], Target], Module]
 def compile_graph(module: IRModule, target: Target, compile_tensor_programs: CompileTensorPrograms) -> VMExecutable:
     """An executable of ``module``, whose tensor programs ``compile_tensor_programs`` compiles.
 
-    Calls of graph operators become calls of tensor programs first; those of constants are computed.
+    Calls of graph operators become calls of tensor programs first; those of constants are computed. Where no function
+    has a memory plan, plans are made.
     """
     if any(_has_operators(func) for func in module.functions.values()):
         passes = import_module("mlcref.relax.transform")
         module = passes.LegalizeOps()(passes.FoldConstant()(module))
+    if not any(plan_memory.MEMORY_PLAN in func.attrs for func in module.functions.values()):
+        module = plan_memory.StaticPlanMemory()(module)
     programs, constants = lower_graph(module)
-    funcs = module.prim_funcs()
+    funcs = plan_memory.programs_to_compile(module)
     library = compile_tensor_programs(funcs, target) if funcs else None
     return VMExecutable(programs, constants, {} if library is None else library.functions, library)
 

@@ -13,6 +13,8 @@ from mlcref.ir.base import Node
 from mlcref.ir.expr import Expr, Var
 from mlcref.ir.function import GlobalVar, IRModule
 from mlcref.ir.visit import substitute
+from mlcref.relax.plan_memory import in_place_calls, in_place_name
+from mlcref.relax.rewriter import inputs_of
 from mlcref.relax.wellformed import dimensions_of_call, resolve, wellformed_graph
 from mlcref.runtime.vm_program import (
     Allocate,
@@ -29,8 +31,10 @@ from mlcref.runtime.vm_program import (
 def lower_graph(module: IRModule) -> tuple[dict[str, Program], tuple[np.ndarray[Any, Any], ...]]:
     """The programs of the graph functions of ``module``, by name, and the constants that they share.
 
-    Calls name kernels by the keys of ``module`` and registered functions by their names. Raises ``WellformedError`` for
-    a graph that breaks an invariant, ``UnsupportedError`` for an operator without lowering.
+    Calls name kernels by the keys of ``module`` and registered functions by their names. What the memory plan of a
+    function writes in place is a call of the program of that name (``plan_memory.programs_to_compile``). Raises
+    ``WellformedError`` for a graph that breaks an invariant or does not fit its plan, ``UnsupportedError`` for an
+    operator without lowering.
     """
     wellformed_graph(module)
     pool: dict[int, tuple[int, np.ndarray[Any, Any]]] = {}
@@ -63,11 +67,12 @@ class _Lowering:
         self.count = len(func.params)
         self.dims: dict[Var, Expr] = {}
         self.casts = _casts_of_params(func)
+        self.over = in_place_calls(module, func)
 
     def program(self) -> Program:
         for binding in self.func.bindings():
             self.check(binding)
-            self.registers[binding.var] = self.value(binding.value)
+            self.registers[binding.var] = self.bound(binding)
         result = self.value(self.func.body.body)
         params = tuple([self.cast(param) for param in self.func.params])
         return Program(self.name, params, tuple(self.code), self.count, result)
@@ -80,6 +85,12 @@ class _Lowering:
     def register(self) -> int:
         self.count += 1
         return self.count - 1
+
+    def bound(self, binding: graph.Binding) -> int:
+        """The register that holds what a variable is bound to."""
+        if binding.var in self.over and isinstance(binding.value, graph.Call):
+            return self.call_in_place(binding.value, self.over[binding.var])
+        return self.value(binding.value)
 
     def value(self, value: Node) -> int:
         """The register that holds ``value`` from here on."""
@@ -121,11 +132,12 @@ class _Lowering:
     def inlined(self, callee: graph.Function, call: graph.Call) -> int:
         """The instructions of another graph function."""
         outer, own = self.dims, dimensions_of_call(callee, call)
+        self.over |= in_place_calls(self.module, callee)
         self.registers.update({param: self.value(arg) for param, arg in zip(callee.params, call.args, strict=True)})
         self.dims = {var: substitute(size, outer) for var, size in own.items()}
         for binding in callee.bindings():
             self.check(binding)
-            self.registers[binding.var] = self.value(binding.value)
+            self.registers[binding.var] = self.bound(binding)
         result = self.value(callee.body.body)
         self.dims = outer
         return result
@@ -140,17 +152,25 @@ class _Lowering:
         if call.op not in (graph.CALL_TIR, graph.CALL_DPS_PACKED):
             op = call.op.name if isinstance(call.op, graph.Op) else type(call.op).__name__
             self.refuse(f"a call of {op}", call, "relax.transform.LegalizeOps makes it a call of a tensor program")
-        inputs = call.args[1]
-        fields = inputs.fields if isinstance(inputs, graph.Tuple) else (inputs,)
-        sources = [self.value(field) for field in fields]
+        sources = [self.value(field) for field in inputs_of(call)]
         results = [self.allocate(info) for info in graph.destinations(call.sinfo_args[0])]
-        sizes = [size for shape in call.args[2:] if isinstance(shape, graph.ShapeExpr) for size in shape]
-        scalars = self.extents(sizes)
         name, packed = self.callee(call.args[0])
-        self.code.append(Invoke(name, packed, (*sources, *results), scalars))
+        self.code.append(Invoke(name, packed, (*sources, *results), self.scalars(call)))
         if isinstance(call.sinfo_args[0], graph.TupleStructInfo):
             return self.emit(MakeTuple(self.register(), tuple(results)))
         return results[0]
+
+    def call_in_place(self, call: graph.Call, position: int) -> int:
+        """A call whose result is written over input ``position``."""
+        sources = [self.value(field) for field in inputs_of(call)]
+        name, _ = self.callee(call.args[0])
+        planned = in_place_name(self.module, name, position)
+        self.code.append(Invoke(planned, False, tuple(sources), self.scalars(call)))
+        return sources[position]
+
+    def scalars(self, call: graph.Call) -> tuple[Expr, ...]:
+        """The numbers that a call hands over behind its tensors."""
+        return self.extents([size for shape in call.args[2:] if isinstance(shape, graph.ShapeExpr) for size in shape])
 
     def allocate(self, info: graph.StructInfo) -> int:
         if not isinstance(info, graph.TensorStructInfo) or info.shape is None:

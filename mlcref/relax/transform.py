@@ -16,9 +16,10 @@ from mlcref.relax.legalize import LegalizeOps
 from mlcref.relax.normalize import Normalize
 from mlcref.relax.op_pattern import AnnotateTIROpPattern
 from mlcref.relax.pipeline import Sequential
+from mlcref.relax.plan_memory import StaticPlanMemory
 
 __all__ = [
     "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
     "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern", "LegalizeOps", "MergeCompositeFunctions", "Normalize",
-    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "bind", "function_pass", "module_pass",
+    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass", "module_pass",
 ]  # fmt: skip

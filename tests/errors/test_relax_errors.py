@@ -16,6 +16,7 @@ from mlcref.errors import (
 )
 from mlcref.interp.graph import interpret_graph
 from mlcref.ir import GlobalVar, IRModule, Var, graph
+from mlcref.relax.plan_memory import memory_plan
 from mlcref.script import from_source
 
 op, nn = relax.op, relax.op.nn
@@ -321,3 +322,32 @@ def test_passes_that_are_none():
         relax.transform.LegalizeOps()(relax.Function([X], X))
     with pytest.raises(MlcrefError, match="the module has no function 'g'"):
         relax.transform.DeadCodeElimination(["g"])(IRModule())
+
+
+def three_calls(second):
+    """Programs of sin, ``second`` and cos."""
+    bb, x = relax.BlockBuilder(), tensor(4)
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            out = bb.emit_output(op.cos(bb.emit(second(bb.emit(op.sin(x))))))
+        bb.emit_func_output(out)
+    return relax.transform.LegalizeOps()(bb.get())
+
+
+def test_a_memory_plan_of_another_function_is_refused():
+    """The program was exchanged after planning for one that reads the elements it would have overwritten."""
+    module = relax.transform.StaticPlanMemory()(three_calls(op.exp))
+    module.update_func("exp", three_calls(lambda x: op.flip(x, axis=0))["flip"])
+    with pytest.raises(WellformedError, match=r"main: the memory plan does not fit the function: lv1  \[graph\.plan\]"):
+        tvm.compile(module)
+
+
+def test_offsets_need_numbers():
+    bb, x = relax.BlockBuilder(), tensor(N)
+    with bb.function("main", [x]):
+        bb.emit_func_output(bb.emit(op.exp(bb.emit(op.sin(x)))))
+    module = relax.transform.LegalizeOps()(bb.get())
+    with pytest.raises(UnsupportedError, match="gv has symbolic extents: its size is known when it is called"):
+        memory_plan(module)
+    with pytest.raises(MlcrefError, match="the module has no graph function 'other'"):
+        memory_plan(module, "other")
