@@ -29,7 +29,7 @@ def compile_graph(module: IRModule, target: Target, compile_tensor_programs: Com
     programs, constants = lower_graph(module)
     funcs = plan_memory.programs_to_compile(module)
     library = compile_tensor_programs(funcs, target) if funcs else None
-    return VMExecutable(programs, constants, {} if library is None else library.functions, library)
+    return VMExecutable(programs, constants, {} if library is None else library.functions, library, funcs)
 
 
 def _has_operators(func: BaseFunc) -> bool:

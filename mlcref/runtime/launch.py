@@ -15,7 +15,8 @@ launcher only (elsewhere None). ``params`` are those of the whole, buffers of co
 ("argument", number), ("result", number), ("memory", offset) in ``memory`` bytes that the kernels use between them.
 ``sequence.run(args)`` gives the results on fresh memory, ``holder`` of each array, a tuple of them unless ``single``;
 None where an argument is not just what its parameter says, and then nothing has run. The memory is kept for the next
-call until ``release``; calls at the same time have their own.
+call until ``release``; calls at the same time have their own. ``sequence.time_kernels(args)`` makes the same call and
+gives the seconds that each kernel took.
 
 The ABI of a kernel is ``void k(void **args)``: a pointer per buffer, a pointer to an 8-byte slot holding the value per
 scalar, then an ``int64`` slot per name that ``signature.extra_symbols`` lists.
