@@ -55,38 +55,38 @@ class Approximate:
     # One operation and its rounding.
 
     def __add__(self, other: Approximate) -> Approximate:
-        return self._rounded(self.value + other.value, self.error + other.error)
+        return self.rounded(self.value + other.value, self.error + other.error)
 
     def __sub__(self, other: Approximate) -> Approximate:
-        return self._rounded(self.value - other.value, self.error + other.error)
+        return self.rounded(self.value - other.value, self.error + other.error)
 
     def __mul__(self, other: Approximate) -> Approximate:
-        return self._rounded(self.value * other.value, self._product_error(other))
+        return self.rounded(self.value * other.value, self._product_error(other))
 
     def __truediv__(self, other: Approximate) -> Approximate:
         margin = np.abs(other.value) - other.error
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = self.value / other.value
             inherited = np.where(margin > 0, (self.error + np.abs(quotient) * other.error) / margin, np.inf)
-        return self._rounded(quotient, inherited)
+        return self.rounded(quotient, inherited)
 
     def scaled(self, factor: float) -> Approximate:
         """Times a constant that is itself rounded: also covers a division by its reciprocal."""
-        return self._rounded(self.value * factor, np.abs(factor) * self.error, roundings=2.0)
+        return self.rounded(self.value * factor, np.abs(factor) * self.error, roundings=2.0)
 
     def exp(self) -> Approximate:
         """The exponential."""
         value = np.exp(self.value)
-        return self._rounded(value, value * np.expm1(self.error), roundings=2 * ULPS)
+        return self.rounded(value, value * np.expm1(self.error), roundings=2 * ULPS)
 
     def erf(self) -> Approximate:
         """The error function, whose slope is at most 2 / sqrt(pi)."""
-        return self._rounded(erf(self.value), self.error * (2 / np.sqrt(np.pi)), roundings=2 * ULPS)
+        return self.rounded(erf(self.value), self.error * (2 / np.sqrt(np.pi)), roundings=2 * ULPS)
 
     def sqrt(self) -> Approximate:
         """The square root."""
         value = np.sqrt(self.value)
-        return self._rounded(value, value - np.sqrt(np.maximum(self.value - self.error, 0.0)), roundings=2 * ULPS)
+        return self.rounded(value, value - np.sqrt(np.maximum(self.value - self.error, 0.0)), roundings=2 * ULPS)
 
     def maximum(self, other: float) -> Approximate:
         """The larger one of each element and a constant."""
@@ -97,7 +97,7 @@ class Approximate:
         moved = Approximate(self.value, self.error, dtype)
         if not dt.is_float(dtype) or DIGITS[dtype] >= DIGITS[self.dtype]:
             return moved
-        return moved._rounded(self.value, self.error)
+        return moved.rounded(self.value, self.error)
 
     # Whole axes.
 
@@ -114,7 +114,7 @@ class Approximate:
             return Approximate(value, np.zeros_like(value), self.dtype)
         inherited = np.broadcast_to(self.error, self.value.shape).sum(axis=axis, keepdims=keepdims)
         magnitude = np.abs(self.value).sum(axis=axis, keepdims=keepdims) + inherited
-        return Approximate(value, inherited + self._gamma(terms) * magnitude, self.dtype)
+        return Approximate(value, inherited + self.gamma(terms) * magnitude, self.dtype)
 
     def contract(self, other: Approximate, product: Callable[[Array, Array], Array], terms: int) -> Approximate:
         """Sums of ``terms`` products each: ``product`` is bilinear, a matmul or a convolution of arrays."""
@@ -126,21 +126,23 @@ class Approximate:
         a, b = np.abs(self.value) + self.error, np.abs(other.value) + other.error
         magnitude = product(a, b)
         inherited = magnitude - product(np.abs(self.value), np.abs(other.value))
-        rounding = self._gamma(terms + 1) * magnitude + terms * _SMALLEST[self.dtype]
+        rounding = self.gamma(terms + 1) * magnitude + terms * _SMALLEST[self.dtype]
         return Approximate(value, np.maximum(inherited, 0.0) + rounding, self.dtype)
 
-    # What they share.
+    # What they share, and rules for other operations.
 
     def _product_error(self, other: Approximate) -> Array:
         mixed = np.abs(self.value) * other.error + np.abs(other.value) * self.error
         return np.asarray(mixed + self.error * other.error)
 
-    def _rounded(self, value: Array, inherited: Any, roundings: float = 1.0) -> Approximate:
+    def rounded(self, value: Array, inherited: Any, roundings: float = 1.0) -> Approximate:
+        """``value``, which is off by ``inherited`` through its operands and rounded so many times."""
         unit = roundings * 2.0 ** -DIGITS[self.dtype] + _REFERENCE
         own = unit * (np.abs(value) + inherited) + roundings * _SMALLEST[self.dtype]
         return Approximate(value, np.asarray(inherited + own), self.dtype)
 
-    def _gamma(self, terms: int) -> float:
+    def gamma(self, terms: int) -> float:
+        """What so many roundings in a row amount to, relative to the magnitude."""
         unit = terms * (2.0 ** -DIGITS[self.dtype] + _REFERENCE)
         return unit / (1 - unit) if unit < 1 else np.inf
 
