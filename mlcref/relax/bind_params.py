@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlcref.arith import simplified
-from mlcref.errors import MlcrefError
+from mlcref.errors import CallError, MlcrefError
 from mlcref.ir import graph
-from mlcref.ir.expr import Expr, const
+from mlcref.ir.expr import Add, Cast, Const, Expr, Mul, Sub, Var, const
 from mlcref.ir.function import IRModule
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
 from mlcref.ir.visit import map_children, substitute, variables
@@ -18,8 +18,10 @@ class BindParams:
     """Turn parameters of the graph function ``func_name`` into constants of the program.
 
     ``params`` maps parameter names to numpy arrays, runtime tensors, or ``Constant``. Symbolic dimensions that the
-    arrays determine become numbers. Raises ``MlcrefError`` (rule ``BindParams.name``) for a name that is no
-    parameter, ``CallError`` for an array that does not fit. Source: ``relax.transform.BindParams``.
+    arrays determine become numbers: 5 elements in a parameter of shape ``(n * 2 + 1,)`` say that ``n`` is 2. Raises
+    ``MlcrefError`` for a name that is no parameter (rule ``BindParams.name``) and for an array from whose shape the
+    dimension does not follow (rule ``BindParams.dimension``), ``CallError`` for an array that does not fit. Source:
+    ``relax.transform.BindParams``.
 
     >>> import numpy as np
     >>> from mlcref.ir import Var
@@ -55,11 +57,74 @@ class BindParams:
 def bind(func: graph.Function, values: Mapping[graph.Var, graph.Constant]) -> graph.Function:
     """``func`` with some of its parameters fixed, and with the dimensions that they determine as numbers.
 
-    Raises ``CallError`` for a value whose shape or data type does not fit.
+    Raises ``CallError`` for a value whose shape or data type does not fit, ``MlcrefError`` where a dimension does not
+    follow from the shapes.
     """
     bound = list(values)
-    sizes = match_arguments(func.name, bound, [values[param].data for param in bound])
+    solved = _solved(func.name, {param: values[param].data.shape for param in bound})
+    sizes = match_arguments(func.name, bound, [values[param].data for param in bound], solved)
     return _Binding(dict(values), sizes).function(func)
+
+
+def _solved(name: str, shapes: Mapping[graph.Var, tuple[int, ...]]) -> Sizes:
+    """The dimensions that stand only inside the extents of parameters, such as ``n + 1``."""
+    extents = [
+        (param, extent, size)
+        for param, shape in shapes.items()
+        if isinstance(param.struct_info, graph.TensorStructInfo)
+        for extent, size in zip(param.struct_info.shape or (), shape, strict=False)
+    ]
+    direct = {extent: size for _, extent, size in extents if isinstance(extent, Var)}
+    solved: Sizes = {}
+    waiting = [one for one in extents if not isinstance(one[1], Const | Var)]
+    while waiting:
+        unknown = [variables(extent) - {*direct, *solved} for _, extent, _ in waiting]
+        place = min(range(len(waiting)), key=lambda place: len(unknown[place]))
+        param, extent, size = waiting.pop(place)
+        if len(unknown[place]) > 1:
+            raise _undetermined(name, param, extent)
+        for var in unknown[place]:
+            solved[var] = _solution(name, param, extent, var, size, {**direct, **solved})
+    return solved
+
+
+def _solution(name: str, param: graph.Var, extent: Expr, var: Var, size: int, known: Sizes) -> int:
+    """What ``var`` is when ``extent`` is ``size``."""
+    line = _line(extent, var, known)
+    if line is None or line[0] == 0:
+        raise _undetermined(name, param, extent)
+    slope, start = line
+    found, rest = divmod(size - start, slope)
+    if rest or found < 0:
+        raise CallError(f"{name}: an extent of {param.name_hint} is {size}, which no {var.name} makes of {extent!r}",
+                        rule="call.symbol")  # fmt: skip
+    return found
+
+
+def _line(expr: Expr, var: Var, known: Sizes) -> tuple[int, int] | None:
+    """``(a, b)`` where ``expr`` is ``a * var + b``; None where it is no such thing."""
+    if var not in variables(expr):
+        return 0, evaluate(expr, known)
+    if expr is var:
+        return 1, 0
+    if isinstance(expr, Cast):
+        return _line(expr.value, var, known)
+    if not isinstance(expr, Add | Sub | Mul):
+        return None
+    left, right = _line(expr.a, var, known), _line(expr.b, var, known)
+    if left is None or right is None:
+        return None
+    if isinstance(expr, Mul):
+        return (left[0] * right[1] + right[0] * left[1], left[1] * right[1]) if 0 in (left[0], right[0]) else None
+    sign = 1 if isinstance(expr, Add) else -1
+    return left[0] + sign * right[0], left[1] + sign * right[1]
+
+
+def _undetermined(name: str, param: graph.Var, extent: Expr) -> MlcrefError:
+    missing = ", ".join(sorted(var.name for var in variables(extent)))
+    what = f"{name}: the extent {extent!r} of {param.name_hint} does not say what {missing} is"
+    hint = "bind a parameter that has the dimension itself for an extent, too"
+    return MlcrefError(what, rule="BindParams.dimension", hint=hint)
 
 
 def _constant(value: Any) -> graph.Constant:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from mlcref.dtype import numpy_dtype
 from mlcref.autoschedule.layouts import LAYOUT_FREE
 from mlcref.interp.graph import interpret_graph
-from mlcref.ir import Node, Var, graph
+from mlcref.ir import Node, Var, constant, graph
 from mlcref.ir.function import GlobalVar, IRModule, PrimFunc
 from mlcref.ir.graph_ops import operator_of
 from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.ir.visit import walk
+from mlcref.relax.moving import moved
 from mlcref.relax.rewriter import Rewriter, alike, calling, calls_of_programs, inputs_of, key_of
 from mlcref.relax.split_program import Split, split_program
 
@@ -144,11 +147,28 @@ class _Fold(Rewriter):
             return []
         if not isinstance(value, graph.Call) or not self.is_constant(value):
             return [binding]
+        moved_there = self.moved(value)
+        self.values[binding.var] = graph.Constant(self.computed(binding) if moved_there is None else moved_there)
+        return []
+
+    def computed(self, binding: graph.VarBinding) -> Any:
+        """What the oracle computes for the call that ``binding`` binds."""
         body = graph.SeqExpr((graph.BindingBlock((binding,)),), binding.var)
         alone = graph.Function((), body, body.struct_info)
-        computed = interpret_graph(IRModule({**self.module.prim_funcs(), "_folded": alone}), entry="_folded")
-        self.values[binding.var] = graph.Constant(computed)
-        return []
+        return interpret_graph(IRModule({**self.module.prim_funcs(), "_folded": alone}), entry="_folded")
+
+    def moved(self, call: graph.Call) -> Any:
+        """What ``call`` gives, where its program only moves elements; else None."""
+        program = self.callee(call)
+        if program is None or len(call.args) != 2:
+            return None
+        inputs = [item.data for item in inputs_of(call) if isinstance(item, graph.Constant)]
+        found = moved(program, inputs) if len(inputs) == len(inputs_of(call)) else None
+        info = call.struct_info
+        if found is None or not isinstance(info, graph.TensorStructInfo):
+            return None
+        announced = tuple([constant(extent) for extent in info.shape or ()]), numpy_dtype(info.dtype)
+        return found if announced == (found.shape, found.dtype) else None
 
     def is_constant(self, call: graph.Call) -> bool:
         operator = operator_of(call) is not None

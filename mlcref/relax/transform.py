@@ -21,5 +21,6 @@ from mlcref.relax.plan_memory import StaticPlanMemory
 __all__ = [
     "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
     "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern", "LegalizeOps", "MergeCompositeFunctions", "Normalize",
-    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass", "module_pass",
+    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass",
+    "module_pass",
 ]  # fmt: skip
