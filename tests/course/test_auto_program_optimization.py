@@ -13,6 +13,9 @@ from mlcref import relax
 from mlcref.demo.dataset import load_images, load_weights
 from mlcref.script import relax as R
 from mlcref.script import tir as T
+from tests.course.marks import blocks_of
+
+chapter = blocks_of("auto_program_optimization")
 
 # ---- Recap: Transform a Primitive Tensor Function
 
@@ -47,6 +50,7 @@ def fresh_output() -> tvm.runtime.Tensor:
     return tvm.runtime.tensor(np.full((128, 128), np.nan, dtype="float32"))
 
 
+@chapter(1, (3, 5))
 def test_build_and_run():
     c_nd = fresh_output()
     lib = tvm.compile(MyModule, target="llvm")
@@ -64,6 +68,7 @@ def schedule_mm(sch: tvm.tir.Schedule, jfactor=4):
     return sch
 
 
+@chapter((6, 8))
 def test_reorganised_program():
     sch = tvm.tir.Schedule(MyModule)
     sch = schedule_mm(sch)
@@ -85,6 +90,7 @@ def instructions(sch: tvm.tir.Schedule) -> list[str]:
     return [line.strip() for line in str(sch.trace).splitlines() if "sch." in line]
 
 
+@chapter(9, 10)
 def test_trace():
     sch = schedule_mm(tvm.tir.Schedule(MyModule))
     lines = instructions(sch)
@@ -111,6 +117,7 @@ def stochastic_schedule_mm(sch: tvm.tir.Schedule):
     return sch
 
 
+@chapter((11, 13))
 def test_stochastic_transformation():
     scripts = set()
     for seed in range(12):
@@ -122,6 +129,7 @@ def test_stochastic_transformation():
     assert len(scripts) > 1
 
 
+@chapter(14)
 def test_a_schedule_without_a_seed_samples_as_well():
     sch = tvm.tir.Schedule(MyModule)
     sch = stochastic_schedule_mm(sch)
@@ -132,6 +140,7 @@ def test_a_schedule_without_a_seed_samples_as_well():
 # Deep Dive into Stochastic Transformation
 
 
+@chapter((15, 23))
 def test_deep_dive():
     sch = tvm.tir.Schedule(MyModule)
     block_C = sch.get_block("C", "main")
@@ -186,12 +195,28 @@ def random_search(mod: tvm.IRModule, num_trials=5):
     return best_sch
 
 
+@chapter(24, 25)
 def test_random_search():
     sch = random_search(MyModule)
     print(sch.trace)
     assert "sample_perfect_tile" in str(sch.trace)
     c_nd = fresh_output()
     tvm.compile(sch.mod, target="llvm")["main"](a_nd, b_nd, c_nd)
+    np.testing.assert_allclose(c_nd.numpy(), c_mm, rtol=1e-5)
+
+
+@chapter((27, 33))
+def test_a_schedule_that_was_found(capsys):
+    """The default space, by rules in the place of the chapter's search: a trace, a program, its time."""
+    sch = tvm.autoschedule(MyModule, target="llvm --num-cores=1")
+    sch.trace.show()
+    assert "sch.vectorize(" in capsys.readouterr().out
+    assert "T.vectorized(" in sch.mod.script()
+
+    c_nd = fresh_output()
+    lib = tvm.compile(sch.mod, target="llvm --num-cores=1")
+    f_timer_after = lib.mod.time_evaluator("main", tvm.cpu())
+    print("Time cost of MyModule after scheduling: %.3f ms" % (f_timer_after(a_nd, b_nd, c_nd).mean * 1000))
     np.testing.assert_allclose(c_nd.numpy(), c_mm, rtol=1e-5)
 
 
@@ -274,6 +299,7 @@ def run(module) -> np.ndarray:
     return nd_res.numpy()
 
 
+@chapter(34, (36, 43), (45, 47))
 @pytest.mark.usefixtures("library")
 def test_replacing_linear0_in_the_end_to_end_model():
     MyModuleWithParams = relax.transform.BindParams("main", nd_params)(MyModuleMixture)

@@ -12,6 +12,9 @@ from mlcref import te
 from mlcref.errors import ScriptWarning
 from mlcref.ir.module import IRModule
 from mlcref.script import tir as T
+from tests.course.marks import blocks_of
+
+case_study = blocks_of("case_study")
 
 # ---- Learning one Tensor Program Abstraction
 
@@ -35,6 +38,7 @@ def lnumpy_mm_relu(A: np.ndarray, B: np.ndarray, C: np.ndarray):
             C[i, j] = max(Y[i, j], 0)
 
 
+@case_study((2, 5))
 def test_low_level_numpy():
     c_np = np.empty((128, 128), dtype=dtype)
     lnumpy_mm_relu(a_np, b_np, c_np)
@@ -64,6 +68,7 @@ class MyModule:
                 C[vi, vj] = T.max(Y[vi, vj], T.float32(0))
 
 
+@case_study(13)
 def test_wrong_program_due_to_loop_and_block_iteration_mismatch():
     with pytest.warns(ScriptWarning, match=r"127(.|\n)*128"):
 
@@ -97,10 +102,12 @@ class MyModuleWithAxisRemapSugar:
                 C[vi, vj] = T.max(Y[vi, vj], T.float32(0))
 
 
+@case_study(6, 16)
 def test_the_sugar_is_the_same_program():
     tvm.ir.assert_structural_equal(MyModule, MyModuleWithAxisRemapSugar)
 
 
+@case_study(18, 19)
 def test_types_of_module_and_function():
     assert type(MyModule) is IRModule
     assert type(MyModule["mm_relu"]) is tvm.tir.PrimFunc
@@ -130,6 +137,7 @@ class MyModuleWithTwoFunctions:
                 B[vi, vj] = T.max(A[vi, vj], T.float32(0))
 
 
+@case_study(20)
 def test_a_module_of_two_functions():
     assert list(MyModuleWithTwoFunctions.functions) == ["mm", "relu"]
     lib = tvm.compile(MyModuleWithTwoFunctions, target="llvm")
@@ -178,6 +186,7 @@ def lnumpy_mm_relu_v3(A: np.ndarray, B: np.ndarray, C: np.ndarray):
                 C[i, j] = max(Y[i, j], 0)
 
 
+@case_study(21, 30)
 @pytest.mark.parametrize("variant", [lnumpy_mm_relu_v2, lnumpy_mm_relu_v3])
 def test_variants_in_low_level_numpy(variant):
     c_np = np.empty((128, 128), dtype=dtype)
@@ -185,6 +194,7 @@ def test_variants_in_low_level_numpy(variant):
     np.testing.assert_allclose(c_mm_relu, c_np, rtol=1e-5)
 
 
+@case_study((22, 29), (31, 37))
 def test_transformation_build_and_run():
     assert 'with T.block("Y"):' in MyModule.script()
 
@@ -243,6 +253,7 @@ def transform(mod, jfactor):
     return sch.mod
 
 
+@case_study(38)
 def test_exercise_another_factor():
     mod_transformed = transform(MyModule, jfactor=8)
 
@@ -277,6 +288,7 @@ def te_mm_relu(n):
     return te.create_prim_func([A, B, C])
 
 
+@case_study(39, 41)
 def test_generate_tensorir_using_tensor_expression():
     A = te.placeholder((128, 128), "float32", name="A")
     B = te.placeholder((128, 128), "float32", name="B")

@@ -16,6 +16,17 @@ from tests.course.d2l_operators import (
     Tensors, batch_norm, broadcast_add, check, conv, conv_reference, depthwise_conv, equivalent, matmul, padding, pool,
     pool_reference, small_integers,
 )  # fmt: skip
+from tests.course.marks import blocks_of
+
+vector_add_page = blocks_of("cpu_vector_add")
+broadcast_add_page = blocks_of("cpu_broadcast_add")
+matmul_page = blocks_of("cpu_matmul")
+blocking = blocks_of("cpu_block_matmul")
+conv_page = blocks_of("cpu_conv")
+packed_conv_page = blocks_of("cpu_packed_conv")
+depthwise_page = blocks_of("cpu_depthwise_conv")
+pooling_page = blocks_of("cpu_pooling")
+batch_norm_page = blocks_of("cpu_batch_norm")
 
 
 def shown(s: te.Schedule, args: Tensors) -> str:
@@ -30,6 +41,7 @@ def vector_add(n: int) -> Tensors:
     return [A, B, te.compute((n,), lambda i: A[i] + B[i], name="C")]
 
 
+@vector_add_page(8)
 def test_vector_add_by_all_cores() -> None:
     args = vector_add(64)
     s = te.create_schedule(args[2].op)
@@ -38,6 +50,7 @@ def test_vector_add_by_all_cores() -> None:
     equivalent(args, s)
 
 
+@vector_add_page(4, 10)
 def test_vector_add_in_vectors() -> None:
     args = vector_add(64)
     s = te.create_schedule(args[2].op)
@@ -61,9 +74,30 @@ def test_vector_add_whose_length_vectors_do_not_divide() -> None:
     check(args, s, inputs=[a, b], result=a + b)
 
 
+@vector_add_page(5, 6)
+@matmul_page(3)
+@pooling_page(1, 2, 7)
+@batch_norm_page(1, 2)
+@pytest.mark.parametrize(
+    "args",
+    [vector_add(64), matmul(4, 5, 6), pool("max", 2, 6, 3, 1)[:2], pool("avg", 2, 6, 3, 1)[:2], batch_norm(2, 4)],
+    ids=["vector add", "product", "maxima", "means", "batch normalization"],
+)  # fmt: skip
+def test_without_a_schedule(args: Tensors) -> None:
+    """One serial nest per stage, for the processor that the target names."""
+    s = te.create_schedule(args[-1].op)
+    text = shown(s, args)
+    assert "T.parallel" not in text
+    assert "T.vectorized" not in text
+    assert text.count("] = ") >= len(s.stages)
+    module = tvm.build(s, args, "llvm -mcpu=skylake-avx512")
+    assert "prange" not in module.get_source()
+
+
 # ---- broadcast add: which loop is the inner one
 
 
+@broadcast_add_page(6)
 def test_broadcast_add_reordered() -> None:
     args = broadcast_add((8, 1), (8, 6))
     s = te.create_schedule(args[2].op)
@@ -73,6 +107,7 @@ def test_broadcast_add_reordered() -> None:
     equivalent(args, s)
 
 
+@broadcast_add_page(4)
 def test_broadcast_add_by_cores_and_vectors() -> None:
     args = broadcast_add((8, 1), (8, 16))
     s = te.create_schedule(args[2].op)
@@ -85,6 +120,7 @@ def test_broadcast_add_by_cores_and_vectors() -> None:
 # ---- matrix product
 
 
+@matmul_page(6, 8)
 def test_matmul_reordered() -> None:
     """Rows of C and B in the inner loop, where elements are neighbours; the init stands before the reduction."""
     args = matmul(8, 8, 8)
@@ -119,6 +155,7 @@ def block_matmul(n: int, tx: int, ty: int, tk: int, write_cache: bool) -> tuple[
     return [A, B, C], s
 
 
+@blocking(3, 5)
 @pytest.mark.parametrize("write_cache", [False, True])
 @pytest.mark.parametrize(("n", "tiles"), [(16, (4, 8, 4)), (13, (4, 8, 4))])
 def test_matmul_in_tiles(n: int, tiles: tuple[int, int, int], write_cache: bool) -> None:
@@ -153,6 +190,7 @@ def cached_block(oc: int, ic: int, n: int, k: int, p: int, s: int, th: int, tw: 
     return [X, K, Y], sch
 
 
+@conv_page(6)
 def test_convolution_in_tiles_with_a_cache() -> None:
     args, s = cached_block(2, 2, 7, 3, 1, 1, 4, 4)
     equivalent(args, s)
@@ -211,6 +249,7 @@ def cached_packed_block(args: Tensors, tw: int, p: int) -> te.Schedule:
     return s
 
 
+@packed_conv_page((1, 4))
 def test_packing_is_a_change_of_layout() -> None:
     X, K, PackedX, PackedK, _ = conv_pack(4, 6, 5, 3, 0, 2, 3)
     x, kernel = small_integers([X, K])
@@ -219,6 +258,7 @@ def test_packing_is_a_change_of_layout() -> None:
     check([K, PackedK], inputs=[kernel], result=packed, build=False)
 
 
+@packed_conv_page((5, 8))
 def test_packed_convolution() -> None:
     tensors = packed_conv(4, 2, 5, 3, 1, 2, 2)
     s, args = cached_packed_block(tensors, 2, 1), tensors[:3]
@@ -227,6 +267,7 @@ def test_packed_convolution() -> None:
     check(args, s, inputs=[x, kernel], result=conv_reference(x, kernel, 1, 1))
 
 
+@depthwise_page((1, 7))
 def test_depthwise_convolution_in_vectors_of_channels() -> None:
     """Channels last, as for a packed convolution, so that the vectors are of channels."""
     ic, n, k, p, tc = 4, 5, 3, 1, 2
@@ -270,6 +311,7 @@ def schedule_max(args: Tensors) -> te.Schedule:
     return s
 
 
+@pooling_page(3)
 def test_max_pooling() -> None:
     args = pool("max", 2, 8, 3, 1, 1)[:2]
     s = schedule_max(args)
@@ -279,6 +321,7 @@ def test_max_pooling() -> None:
     check(args, s, inputs=[x], result=pool_reference(x, "max", 3, 1, 1), build=False)
 
 
+@pooling_page(8)
 def test_mean_pooling_sums_a_row_where_it_divides_it() -> None:
     args = pool("avg", 2, 8, 3, 1, 1)[:2]
     Y = args[1]
@@ -298,6 +341,7 @@ def test_mean_pooling_sums_a_row_where_it_divides_it() -> None:
     check(args, s, inputs=[x], result=pool_reference(x, "avg", 3, 1, 1))
 
 
+@batch_norm_page(3)
 def test_batch_normalization_by_rows() -> None:
     args = batch_norm(4, 8)
     Y = args[-1]

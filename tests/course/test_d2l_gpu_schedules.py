@@ -18,6 +18,15 @@ from tests.course.d2l_operators import (
     Tensors, batch_norm, broadcast_add, check, conv, conv_reference, depthwise_conv, equivalent, matmul, pool,
     pool_reference, small_integers,
 )  # fmt: skip
+from tests.course.marks import blocks_of
+
+vector_add_page = blocks_of("gpu_vector_add")
+broadcast_add_page = blocks_of("gpu_broadcast_add")
+matmul_page = blocks_of("gpu_matmul")
+conv_page = blocks_of("gpu_conv")
+depthwise_page = blocks_of("gpu_depthwise_conv")
+pooling_page = blocks_of("gpu_pooling")
+batch_norm_page = blocks_of("gpu_batch_norm")
 
 
 def threads(s: te.Schedule, args: Tensors) -> dict[str, int]:
@@ -44,6 +53,7 @@ def bind(stage: te.Stage, **axes: Any) -> None:
 # ---- vector add
 
 
+@vector_add_page(3)
 def test_vector_add() -> None:
     A, B = te.placeholder((64,), name="A"), te.placeholder((64,), name="B")
     C = te.compute((64,), lambda i: A[i] + B[i], name="C")
@@ -83,6 +93,7 @@ def alternate_parallel(args: Tensors, num_blocks: int, num_threads: int) -> te.S
     return s
 
 
+@broadcast_add_page(3, 4, 6)
 @pytest.mark.parametrize("shapes", [((8, 1), (8, 6)), ((8, 6), (1, 6)), ((7, 5), (7, 1))])
 def test_broadcast_add(shapes: Any) -> None:
     args = broadcast_add(*shapes)
@@ -143,6 +154,7 @@ def matmul_gpu(n: int, block_size: int, tx: int, ty: int, tk: int) -> tuple[Tens
     return [A, B, C], s
 
 
+@matmul_page((6, 9))
 @pytest.mark.parametrize(("n", "sizes"), [(8, (2, 2, 2, 4)), (12, (2, 3, 2, 4)), (7, (2, 2, 2, 3))])
 def test_matmul(n: int, sizes: Any) -> None:
     args, s = matmul_gpu(n, *sizes)
@@ -160,6 +172,7 @@ def test_a_cpu_does_not_run_threads_that_share_their_work() -> None:
         tvm.build(s, args, "llvm")
 
 
+@matmul_page(10)
 def test_there_is_no_device() -> None:
     args, s = matmul_gpu(8, 2, 2, 2, 4)
     with pytest.raises(tvm.TVMError, match="no backend for target cuda"):
@@ -212,6 +225,7 @@ def conv_gpu(
     return [X, K, Y], s
 
 
+@conv_page((4, 6))
 @pytest.mark.parametrize("virtual", [False, True])
 def test_convolution(virtual: bool) -> None:
     args, s = conv_gpu(4, 2, 4, 3, 1, (2, 1), (2, 1), (1, 2), 1, 2, virtual)
@@ -220,6 +234,7 @@ def test_convolution(virtual: bool) -> None:
     check(args, s, inputs=[x, kernel], result=conv_reference(x, kernel, 1, 1), build=False)
 
 
+@depthwise_page(3, 4)
 def test_depthwise_convolution() -> None:
     """A thread per element of a channel; what a block of them reads is brought to shared memory first."""
     X, K, Y, PaddedX = depthwise_conv(3, 6, 3, 1)
@@ -249,6 +264,7 @@ def one_thread_each(s: te.Schedule, Y: Any, num_threads: int) -> Any:
     return thread
 
 
+@pooling_page((1, 3))
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_pooling(kind: str) -> None:
     args = pool(kind, 2, 7, 3, 1, 1)[:2]
@@ -264,6 +280,7 @@ def test_pooling(kind: str) -> None:
     check(args, s, inputs=[x], result=pool_reference(x, kind, 3, 1, 1), build=False)
 
 
+@batch_norm_page((1, 3))
 def test_batch_normalization() -> None:
     args = batch_norm(3, 5)
     s = te.create_schedule(args[-1].op)

@@ -16,6 +16,9 @@ from mlcref import relax
 from mlcref.demo.dataset import load_images, load_weights
 from mlcref.script import relax as R
 from mlcref.script import tir as T
+from tests.course.marks import blocks_of
+
+chapter = blocks_of("end_to_end")
 
 # ---- Preparations: the data set, the parameters
 
@@ -42,6 +45,7 @@ res = numpy_mlp(img.reshape(1, 784),
                 mlp_params["b1"])  # fmt: skip
 
 
+@chapter(1, 2, (4, 6))
 def test_numpy_mlp():
     pred_kind = res.argmax(axis=1)
     assert pred_kind[0] == label[0]
@@ -94,6 +98,7 @@ def lnumpy_mlp(data, w0, b0, w1, b1):
     return out
 
 
+@chapter(7, 12)
 def test_low_level_numpy_mlp():
     result = lnumpy_mlp(
         img.reshape(1, 784),
@@ -169,6 +174,7 @@ def lnumpy_mlp_with_call_dps_packed(data, w0, b0, w1, b1):
     return out
 
 
+@chapter(10, 13)
 def test_low_level_numpy_with_call_dps_packed():
     result = lnumpy_mlp_with_call_dps_packed(
         img.reshape(1, 784),
@@ -218,6 +224,7 @@ def run(module, *weights: str) -> np.ndarray:
     return nd_res.numpy()
 
 
+@chapter(8, (16, 21))
 def test_my_module():
     script = MyModule.script()
     assert "R.call_dps_packed" in script
@@ -318,6 +325,7 @@ def library(request: pytest.FixtureRequest):
         tvm.ir.remove_global_func(name)
 
 
+@chapter(15, 22, 24, 25)
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("module", [MyModuleWithExternCall, MyModuleWithTwoDataflowBlocks])
 def test_my_module_with_extern_call(module):
@@ -369,6 +377,7 @@ class MyModuleMixture:
         return out
 
 
+@chapter(26, 27)
 @pytest.mark.usefixtures("library")
 def test_my_module_mixture():
     result = run(MyModuleMixture, "w0", "b0", "w1", "b1")
@@ -380,6 +389,7 @@ def test_my_module_mixture():
 # ---- Bind Parameters to IRModule
 
 
+@chapter(28, 29)
 @pytest.mark.usefixtures("library")
 def test_bind_parameters():
     MyModuleWithParams = relax.transform.BindParams("main", nd_params)(MyModuleMixture)

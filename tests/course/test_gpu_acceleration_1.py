@@ -18,6 +18,9 @@ from mlcref.ir import For, IRModule, PrimFunc, walk
 from mlcref.interp import findings
 from mlcref.lower import lower
 from mlcref.script import from_source
+from tests.course.marks import blocks_of
+
+part_1 = blocks_of("gpu_1")
 
 VECTOR_ADD = """
 @T.prim_func
@@ -84,6 +87,7 @@ def on_threads(mod: IRModule, nthread: int) -> tuple[Any, Any, Any]:
     return sch, block, i1
 
 
+@part_1((2, 5))
 def test_vector_add_on_blocks_of_threads() -> None:
     sch, _, _ = on_threads(module(VECTOR_ADD, 1024), 128)
     assert bound(sch.mod["main"]) == [("blockIdx.x", 8), ("threadIdx.x", 128)]
@@ -103,6 +107,7 @@ def window_sum(n: int, nthread: int) -> Any:
     return sch
 
 
+@part_1((7, 10))
 def test_window_sum_fetches_cooperatively() -> None:
     sch = window_sum(1024, 128)
     func = sch.mod["main"]
@@ -112,6 +117,7 @@ def test_window_sum_fetches_cooperatively() -> None:
     np.testing.assert_array_equal(b, a[:-3] + a[1:-2] + a[2:-1])
 
 
+@part_1(9)
 def test_threads_that_fetch_for_themselves_give_the_same() -> None:
     """Before the fetch is bound, each thread brings its own window."""
     sch, block, i1 = on_threads(module(WINDOW_SUM, 16), 4)
@@ -136,6 +142,7 @@ def blocking(sch: Any, local_y: int, local_x: int, block_y: int, block_x: int, t
     return sch
 
 
+@part_1(13, 14)
 def test_local_blocking() -> None:
     sch = blocking(tvm.tir.Schedule(module(MATMUL, 1024)), 8, 8, 8, 8, 4)
     axes = bound(sch.mod["main"])[:4]
@@ -176,6 +183,7 @@ def blocking_with_shared(
     return sch
 
 
+@part_1(16)
 def test_shared_memory_blocking() -> None:
     sch = blocking_with_shared(tvm.tir.Schedule(module(MATMUL, 1024)), 8, 8, 8, 8, 8)
     func = sch.mod["main"]
@@ -194,6 +202,7 @@ def test_local_blocking_runs_on_the_cpu_too() -> None:
     np.testing.assert_array_equal(c, a @ b)
 
 
+@part_1(6, 11, 12, 15, 17, 19)
 @pytest.mark.parametrize("target", ["cuda", "metal"])
 def test_what_needs_a_gpu_is_refused_by_name(target: str) -> None:
     """The chapter builds and measures with CUDA and Metal, prints the device code, and tunes for a Tesla P100: there is

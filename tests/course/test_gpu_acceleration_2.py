@@ -23,6 +23,9 @@ from mlcref.lower import lower
 from mlcref.runtime import why_no_compiler
 from mlcref.script import from_source
 from mlcref.script import tir as T
+from tests.course.marks import blocks_of
+
+part_2 = blocks_of("gpu_2")
 
 SIZE = 1024
 TENSOR_BLOCK = """
@@ -183,6 +186,7 @@ def tensorized(n: int) -> Any:
     return sch
 
 
+@part_2((2, 4))
 def test_low_level_numpy_means_the_same() -> None:
     """The chapter's picture of an accelerator: fill, copy into registers, multiply and add tiles, copy back."""
     a, b, c = small_integers(32)
@@ -197,12 +201,24 @@ def test_low_level_numpy_means_the_same() -> None:
     np.testing.assert_array_equal(c, a @ b.T)
 
 
+@part_2(5, 6)
 def test_a_block_with_tensorized_computation() -> None:
     mod = module(TENSOR_BLOCK, SIZE)
     assert "T.reads(A[vi0 * 16:vi0 * 16 + 16, vk0 * 16:vk0 * 16 + 16]" in mod.script()
     judged(module(TENSOR_BLOCK, 8, 4), 8)
 
 
+@part_2(8)
+@pytest.mark.skipif(why_no_compiler() is not None, reason="no C compiler")
+def test_a_block_with_tensorized_computation_is_compiled() -> None:
+    lib = tvm.compile(module(TENSOR_BLOCK, 64), target="llvm")
+    a, b, c = small_integers(64)
+    a_nd, b_nd, c_nd = tvm.runtime.tensor(a), tvm.runtime.tensor(b), tvm.runtime.tensor(c)
+    lib["main"](a_nd, b_nd, c_nd)
+    np.testing.assert_array_equal(c_nd.numpy(), a @ b.T)
+
+
+@part_2(9)
 def test_loops_around_a_tensorized_block() -> None:
     def reordered(mod: IRModule) -> Any:
         sch = tvm.tir.Schedule(mod)
@@ -218,6 +234,7 @@ def test_loops_around_a_tensorized_block() -> None:
     judged(reordered(module(TENSOR_BLOCK, 16, 2)).mod, 16)
 
 
+@part_2((10, 12))
 def test_blockize_makes_the_tensorized_block() -> None:
     sch, *_, ii = tiled(SIZE)
     block_mm = sch.blockize(ii)
@@ -229,6 +246,7 @@ def test_blockize_makes_the_tensorized_block() -> None:
     judged(small.mod, 8)
 
 
+@part_2(13)
 def test_special_memory_scopes() -> None:
     sch, *_ = with_special_memory(SIZE)
     scopes = [buffer.scope for buffer in sch.mod["main"].root.alloc_buffers]
@@ -237,6 +255,7 @@ def test_special_memory_scopes() -> None:
     judged(with_special_memory(8, 4)[0].mod, 8)
 
 
+@part_2(1, (14, 18))
 def test_tensorize_at_the_size_of_the_chapter() -> None:
     sch = tensorized(SIZE)
     (call,) = [node for node in walk(sch.mod["main"].body) if isinstance(node, Call) and node.op == "call_extern"]
@@ -260,6 +279,7 @@ def test_every_pass_keeps_its_meaning() -> None:
     lower(tensorized(32).mod["main"], after=after)
 
 
+@part_2(18, 19)
 @pytest.mark.skipif(why_no_compiler() is not None, reason="no C compiler")
 def test_the_kernel_is_compiled_and_called() -> None:
     lib = tvm.compile(tensorized(SIZE).mod, target="llvm")

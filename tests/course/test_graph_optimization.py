@@ -11,6 +11,9 @@ import mlcref as tvm
 from mlcref import relax, topi
 from mlcref.demo.dataset import load_images, load_weights
 from mlcref.script import relax as R
+from tests.course.marks import blocks_of
+
+chapter = blocks_of("graph_optimization")
 
 # ---- Pattern match and rewriting
 
@@ -29,6 +32,7 @@ class MyModule:
 relax_func = MyModule["main"]
 
 
+@chapter((1, 8), (10, 13))
 def test_the_parts_of_a_function():
     assert type(relax_func) is relax.Function
     assert [param.name_hint for param in relax_func.params] == ["x", "y"]
@@ -74,6 +78,7 @@ def operators(func):
     return [binding.value.op.name for binding in func.bindings()]
 
 
+@chapter(14, 15)
 def test_a_fused_multiply_add_takes_the_place_of_the_addition():
     assert operators(updated_fn) == ["relax.multiply", "relax.ewise_fma"]
     assert operators(relax.analysis.remove_all_unused(updated_fn)) == ["relax.ewise_fma"]
@@ -190,6 +195,7 @@ class FuseDenseAddPass:
 MLPFused = FuseDenseAddPass()(MLPModel)
 
 
+@chapter((16, 19))
 def test_dense_and_add_are_fused():
     assert set(MLPFused) == {"main", "fused_dense_add0", "fused_dense_add1"}
     relax.wellformed_graph(MLPFused)
@@ -265,6 +271,7 @@ class LowerToTensorIRPass:
 MLPModelTIR = LowerToTensorIRPass()(MLPFused)
 
 
+@chapter(20)
 def test_every_operator_is_a_tensor_program():
     relax.wellformed_graph(MLPModelTIR)
     assert set(MLPModelTIR.prim_funcs()) == {"transpose", "transpose1", "matmul", "matmul1", "add", "add1", "relu"}
@@ -275,10 +282,12 @@ def test_every_operator_is_a_tensor_program():
 MLPModelFinal = relax.transform.FuseTIR()(MLPModelTIR)
 
 
+@chapter(21)
 def test_the_fused_functions_are_tensor_programs():
     assert {"fused_dense_add0", "fused_dense_add1"} <= set(MLPModelFinal.prim_funcs())
 
 
+@chapter(22, 24)
 def test_the_model_runs():
     test_data = load_images(shipped=True)
     img = test_data.images[:1].reshape(1, 784)

@@ -11,6 +11,9 @@ from mlcref import relax, te, topi
 from mlcref.demo.dataset import load_images, load_weights
 from mlcref.ir import assert_structural_equal
 from mlcref.script.print_graph import metadata_of
+from tests.course.marks import blocks_of
+
+chapter = blocks_of("integration")
 
 # ---- Build an IRModule through a builder: create TensorIR from tensor expression
 
@@ -33,6 +36,7 @@ def blocks(func):
     return [block.name for block in tvm.ir.blocks_in(func) if block.name != "root"]
 
 
+@chapter(1, (3, 9))
 def test_a_tensor_expression_becomes_a_tensor_program(capsys):
     te.create_prim_func([A, B, C]).show()
     assert 'with T.block("matmul"):' in capsys.readouterr().out
@@ -42,6 +46,7 @@ def te_relu(A: te.Tensor) -> te.Tensor:
     return te.compute(A.shape, lambda *i: te.max(A(*i), 0), name="relu")
 
 
+@chapter((10, 12))
 def test_one_function_for_every_number_of_dimensions():
     X1 = te.placeholder((10,), name="X1", dtype="float32")
     Y1 = te_relu(X1)
@@ -50,6 +55,7 @@ def test_one_function_for_every_number_of_dimensions():
     assert [te.create_prim_func(args).params[1].ndim for args in ([X1, Y1], [X2, Y2])] == [1, 2]
 
 
+@chapter((13, 15))
 def test_intermediate_tensors_are_inside_or_parameters():
     C = te_matmul(A, B)
     D = te_relu(C)
@@ -76,6 +82,7 @@ def build():
     return bb.get()
 
 
+@chapter(16, 17, 24)
 def test_a_module_from_tensor_expressions():
     MyModule = build()
     assert list(MyModule) == ["te_matmul", "te_relu", "main"]
@@ -84,6 +91,22 @@ def test_a_module_from_tensor_expressions():
     a, b = np.random.default_rng(0).standard_normal((2, 128, 128), "float32")
     vm = relax.VirtualMachine(tvm.compile(MyModule, target="llvm"), tvm.cpu())
     np.testing.assert_allclose(vm["main"](a, b).numpy(), np.maximum(a @ b, 0), rtol=1e-4, atol=1e-4)
+
+
+@chapter(19, 20, 25)
+def test_parameters_may_be_given_in_the_beginning():
+    A = relax.Var("A", relax.TensorStructInfo((128, 128), "float32"))
+    B = relax.Var("B", relax.TensorStructInfo((128, 128), "float32"))
+    bb = relax.BlockBuilder()
+    with bb.function("main", params=[A, B]):
+        with bb.dataflow():
+            C = bb.emit_te(te_matmul, A, B)
+            assert type(C) is relax.DataflowVar
+            assert isinstance(C, relax.Var)
+            D = bb.emit_te(te_relu, C)
+            R = bb.emit_output(D)
+        bb.emit_func_output(R)
+    assert_structural_equal(bb.get(), build())
 
 
 # ---- Import a model from PyTorch
@@ -150,6 +173,7 @@ def map_relu(bb, node_map, node):
     return bb.emit_te(te_relu, A)
 
 
+@chapter(2, (26, 30))
 def test_a_traced_model():
     torch = pytest.importorskip("torch", reason="the chapter imports a model of torch")
     from torch import fx, nn
@@ -165,6 +189,9 @@ def test_a_traced_model():
 
     model = MyModel()
     fx_module = fx.symbolic_trace(model)
+    assert isinstance(fx_module, fx.GraphModule)
+    operations = ["placeholder", "get_attr", "call_function", "call_function", "output"]
+    assert [node.op for node in fx_module.graph.nodes] == operations
     MyModule = from_fx(
         fx_module,
         input_shapes=[(1, 128)],
@@ -228,6 +255,7 @@ def mlp(torch):
     return model
 
 
+@chapter(31, (33, 39))
 @pytest.mark.parametrize("level", ["tensor expressions", "operators"])
 def test_the_model_classifies_as_torch_does(level):
     torch = pytest.importorskip("torch", reason="the chapter imports a model of torch")
@@ -250,6 +278,7 @@ def test_the_model_classifies_as_torch_does(level):
         assert nd_res.argmax() == torch_res.argmax()
 
 
+@chapter(39)
 def test_operators_stay_operators_until_they_are_lowered():
     """``relax.op.linear`` is three operators; the same as the script of the chapter's last block."""
     x = relax.Var("x", relax.TensorStructInfo((1, 784), "float32"))

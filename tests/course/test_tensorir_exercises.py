@@ -9,6 +9,9 @@ import pytest
 
 import mlcref as tvm
 from mlcref.script import tir as T
+from tests.course.marks import blocks_of
+
+exercises = blocks_of("tensorir_exercises")
 
 # ---- Section 1: How to Write TensorIR
 
@@ -19,6 +22,7 @@ def lnumpy_add(a: np.ndarray, b: np.ndarray, c: np.ndarray):
             c[i, j] = a[i, j] + b[i, j]
 
 
+@exercises((1, 5))
 def test_element_wise_add():
     # init data
     a = np.arange(16).reshape(4, 4)
@@ -52,6 +56,7 @@ def test_element_wise_add():
     np.testing.assert_allclose(c_tvm.numpy(), c_np, rtol=1e-5)
 
 
+@exercises((6, 8))
 def test_exercise_1_broadcast_add():
     # init data
     a = np.arange(16).reshape(4, 4)
@@ -114,10 +119,12 @@ def run_conv() -> np.ndarray:
     return conv_tvm.numpy()
 
 
+@exercises(9, 11)
 def test_exercise_2_2d_convolution():
     np.testing.assert_allclose(run_conv(), numpy_conv2d(data, weight), rtol=1e-5)
 
 
+@exercises(10)
 def test_exercise_2_against_torch():
     torch = pytest.importorskip("torch", reason="the chapter's reference; numpy's stands in for it above")
     data_torch = torch.Tensor(data)
@@ -130,6 +137,7 @@ def test_exercise_2_against_torch():
 # ---- Section 2: How to Transform TensorIR
 
 
+@exercises(12)
 def test_parallel_vectorize_and_unroll():
     @tvm.script.ir_module
     class MyAdd:
@@ -251,10 +259,12 @@ def transformed() -> tvm.tir.Schedule:
     return sch
 
 
+@exercises((14, 17))
 def test_exercise_3_reaches_the_target():
     tvm.ir.assert_structural_equal(transformed().mod, TargetModule)
 
 
+@exercises(18)
 def test_exercise_3_build_and_evaluate():
     sch = transformed()
     before_rt_lib = tvm.compile(MyBmmRelu, target="llvm")
@@ -276,6 +286,7 @@ def test_exercise_3_build_and_evaluate():
     assert f_timer(a_tvm, b_tvm, c_tvm).mean > 0
 
 
+@exercises(13)
 def test_exercise_3_hint_in_low_level_numpy():
     a, b = np.random.rand(2, 16, 4, 4).astype("float32")
     c = np.empty((16, 4, 4), "float32")
