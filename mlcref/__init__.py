@@ -49,6 +49,8 @@ else:
 registered_on_use(
     "mlcref.interp.sorting", [f"tvm.contrib.sort.{name}" for name in ("sort", "argsort", "argsort_nms", "topk")]
 )
+registered_on_use("mlcref.testing.libraries", ["mlcref.check_library_result"])
+registered_on_use("mlcref.contrib.blas", ["relax.ext.blas"])
 operators_on_use("mlcref.relax.op")
 
 __version__ = "0.1.0"

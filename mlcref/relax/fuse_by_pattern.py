@@ -38,6 +38,18 @@ class PatternCheckContext:
     var_usages: Mapping[graph.Var, Sequence[graph.Var]]
     value_to_bound_var: Mapping[graph.GraphExpr, graph.Var]
 
+    def has_leaking_intermediate_variables(self) -> bool:
+        """Is something that was matched, other than the last value, used or seen outside of the match?
+
+        Source: the function of that name in ``relax.backend.utils``.
+        """
+        last = self.value_to_bound_var[self.matched_expr]
+        inside = [var for var in self.matched_bindings if var is not last]
+        return any(
+            not isinstance(var, graph.DataflowVar) or not set(self.var_usages[var]) <= self.matched_bindings.keys()
+            for var in inside
+        )
+
 
 @dataclass(frozen=True)
 class FusionPattern:

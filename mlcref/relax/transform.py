@@ -17,10 +17,11 @@ from mlcref.relax.normalize import Normalize
 from mlcref.relax.op_pattern import AnnotateTIROpPattern
 from mlcref.relax.pipeline import Sequential
 from mlcref.relax.plan_memory import StaticPlanMemory
+from mlcref.relax.run_codegen import RunCodegen
 
 __all__ = [
     "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
     "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern", "LegalizeOps", "MergeCompositeFunctions", "Normalize",
-    "PatternCheckContext", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass",
-    "module_pass",
+    "PatternCheckContext", "RunCodegen", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind",
+    "function_pass", "module_pass",
 ]  # fmt: skip

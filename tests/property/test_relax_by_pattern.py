@@ -1,13 +1,20 @@
 """Functions made by patterns, merged, and given to libraries: generated graphs mean the same after each step."""
 
-from hypothesis import event, given, settings
+import pytest
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from mlcref import relax
+from mlcref import get_global_func, list_global_func_names, relax, remove_global_func
+from mlcref.driver.derived_extents import build_with_checks
+from mlcref.driver.graph import compile_graph
 from mlcref.interp.graph import interpret_graph
-from mlcref.ir import Const, Var, graph
+from mlcref.ir import Const, IRModule, Target, Var, graph
 from mlcref.relax import transform
 from mlcref.relax.dpl import is_const, is_op, is_tuple_get_item, wildcard
+from mlcref.relax.fuse_tir import fused_program
+from mlcref.relax.run_codegen import LibraryFunction, register_library
+from mlcref.runtime import oracle_backend
+from mlcref.runtime.vm import VirtualMachine
 from mlcref.script import from_source
 from mlcref.testing.graphs import graphs
 
@@ -110,3 +117,68 @@ def test_functions_by_patterns_mean_the_same(case, data):
     again = fusion(fused)
     assert means(again, arguments) == expected
     assert means(relax.get_pipeline("zero")(merged), arguments) == expected
+
+
+def interpreted(func):
+    """A library that lets the oracle do its work."""
+
+    def compute(*arrays):
+        count = len(func.params)
+        for result, found in zip(arrays[count:], leaves(interpret_graph(func, *arrays[:count])), strict=True):
+            result[...] = found
+
+    return compute
+
+
+def programmed(func):
+    """A library that makes a tensor program, where that is one."""
+    legal = transform.LegalizeOps()(IRModule({"f": func}))
+    return fused_program(legal, legal["f"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries():
+    for name, library in zip(LIBRARIES, (interpreted, programmed), strict=True):
+        register_library(name)(library)
+    yield
+    for name in list_global_func_names():
+        if name in ("relax.ext.one", "relax.ext.two") or isinstance(get_global_func(name, True), LibraryFunction):
+            remove_global_func(name)
+
+
+def in_the_oracle(funcs, target):
+    """Tensor programs that need no compiler."""
+    return build_with_checks(lambda named: oracle_backend.build(named, target), funcs)
+
+
+def has_tensors(func):
+    """Are its parameters and its results tensors (or shapes), not tuples?"""
+    infos = [param.struct_info for param in func.params] + list(graph.destinations(func.ret_struct_info))
+    return not any(isinstance(info, graph.TupleStructInfo) for info in infos)
+
+
+@given(case=cases(), data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_what_libraries_compute_means_the_same(case, data):
+    names, module, arguments = case
+    fused = data.draw(fusions(names))(module)
+    merged = transform.MergeCompositeFunctions()(fused)
+    assume(all(map(has_tensors, with_attr(merged, "Composite"))))
+    before, expected = merged.script(), means(module, arguments)
+    after = transform.RunCodegen()(merged)
+    relax.wellformed_graph(after)
+    kinds = [call.op for call in calls_of(after) if call.op in (graph.CALL_TIR, graph.CALL_DPS_PACKED)]
+    event(f"{min(len(kinds), 2)} calls")
+    assert not with_attr(after, "Codegen")
+    assert means(after, arguments) == expected
+    assert merged.script() == before
+    again = from_source(after.script(show_meta=True))
+    assert means(again, arguments) == expected
+    machine = VirtualMachine(compile_graph(after, Target("cython"), in_the_oracle))
+    assert [(leaf.dtype, leaf.numpy().tolist()) for leaf in leaves(machine["main"](*arguments))] == expected
+
+
+def calls_of(module):
+    values = [binding.value for func in module.functions.values() if isinstance(func, graph.Function)
+              for binding in func.bindings()]  # fmt: skip
+    return [value for value in values if isinstance(value, graph.Call)]
