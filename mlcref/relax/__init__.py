@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlcref.relax import analysis, dpl, expr_functor, op, transform
     from mlcref.relax.block_builder import BlockBuilder
     from mlcref.relax.expr_functor import PyExprMutator, PyExprVisitor
+    from mlcref.relax.graph_drawing import show, to_svg
     from mlcref.relax.pipeline import get_pipeline
     from mlcref.relax.run_codegen import register_library
     from mlcref.relax.wellformed import wellformed_graph
@@ -48,6 +49,7 @@ else:
         {
             "mlcref.relax.block_builder": "BlockBuilder",
             "mlcref.relax.expr_functor": "PyExprMutator PyExprVisitor",
+            "mlcref.relax.graph_drawing": "show to_svg",
             "mlcref.relax.pipeline": "get_pipeline",
             "mlcref.relax.run_codegen": "register_library",
             "mlcref.relax.wellformed": "wellformed_graph",
@@ -64,5 +66,5 @@ __all__ = [
     "Function", "GlobalVar", "MatchCast", "ObjectStructInfo", "Op", "PyExprMutator", "PyExprVisitor", "SeqExpr",
     "ShapeExpr", "ShapeStructInfo", "StructInfo", "TensorStructInfo", "Tuple", "TupleGetItem", "TupleStructInfo",
     "VMExecutable", "Var", "VarBinding", "VirtualMachine", "analysis", "call_dps_packed", "call_tir", "const",
-    "dpl", "expr_functor", "get_pipeline", "op", "register_library", "transform", "wellformed_graph",
+    "dpl", "expr_functor", "get_pipeline", "op", "register_library", "show", "to_svg", "transform", "wellformed_graph",
 ]  # fmt: skip
