@@ -79,8 +79,8 @@ def _schedule_function(work: Work) -> list[tuple[str, str]]:
     root = work.sch.get_block(work.func.root.name)
     blocks = [block for block in work.sch.get_child_blocks(root) if not inline_elementwise(work, block)]
     applied = []
-    for block in blocks:
-        if work.token(block) not in work.done:
+    for block, token in [(block, work.token(block)) for block in blocks]:
+        if token not in work.done:
             name = work.block(block).name
             rule = next((rule for rule in RULES if rule(work, block)), None)
             applied += [(name, rule.__name__.removeprefix("schedule_"))] if rule is not None else []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlcref.arith import flat_position
-from mlcref.autoschedule.contraction import schedule_contraction
+from mlcref.autoschedule.contraction import follower_of, schedule_contraction
 from mlcref.autoschedule.elementwise import schedule_elementwise
 from mlcref.autoschedule.structure import Contraction, contraction_of, nest_of, used_in
 from mlcref.autoschedule.work import Work
@@ -91,8 +91,13 @@ def _as_rows(
     terms = [item for item in items if item not in stored]
     others, outer = [item for item in read if item not in pixels], stored[: -len(pixels)]
     in_rows = Rows(tuple(pixels), form.nest.extents)
+    after = follower_of(work, block, form)
     seen = sch.reindex_cache_read(block, reads.index(form.wide.buffer), "global", in_rows.map(items, others))
     made = sch.reindex_cache_write(block, 0, "global", in_rows.map(items, outer))
+    if after is not None:
+        token = work.token(after)
+        if work.tries("reverse_compute_inline", after):
+            work.done.add(token)
     sch.transform_block_layout(block, in_rows.map(items, outer, terms))
     sch.transform_block_layout(made, in_rows.map([item for item in items if item in stored], outer))
     if is_image:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import mlcref
 from mlcref import te
 from mlcref.autoschedule import Machine, autoschedule
-from mlcref.ir import IRModule, Max, PrimFunc, call, conjunction, const
+from mlcref.ir import IRModule, Max, PrimFunc, blocks_in, call, conjunction, const
 from mlcref.testing.backend import assert_backend_matches
 from mlcref.testing.strategies import programs
 from mlcref.verify import check_equivalent
@@ -176,6 +176,29 @@ def test_pixels_of_channels_first_are_lanes(kernel: int, stride: int, size: int,
     sch = autoschedule(func, machine=machine, check="oracle")
     assert "reindex_cache_read" in str(sch.trace)
     assert check_equivalent(func, sch.mod["main"], minimize=False, max_statements=200_000)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_follows_pixels_is_done_where_their_tile_is_written(threads: int) -> None:
+    func = channels_first(5, 3, 9, 1, 1, True)
+    machine = Machine(vector_bytes=16, registers=12, l2_bytes=256, threads=threads, parallel_work=0)
+    sch = autoschedule(func, machine=machine, check="oracle")
+    assert "reverse_compute_inline" in str(sch.trace)
+    assert [buffer.name for buffer in sch.mod["main"].root.alloc_buffers if len(buffer.shape) == 4] == []
+    assert check_equivalent(func, sch.mod["main"], minimize=False, max_statements=200_000)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_copies_as_they_are_are_not_made(stays: bool) -> None:
+    """Such as the padding of a convolution that has none; one that keeps two operands apart stays."""
+    A, B = te.placeholder((6, 5), name="A"), te.placeholder((6, 5), name="B")
+    copied, k = te.compute((6, 5), lambda i, j: A[i, j], name="copied"), te.reduce_axis((0, 5), name="k")
+    other = A if stays else B
+    out = te.compute((6, 6), lambda i, j: te.sum(copied[i, k] * other[j, k], axis=k), name="C")
+    func = te.create_prim_func([A, B, out])
+    sch = autoschedule(func, machine=Machine(vector_bytes=16, threads=1), check="oracle")
+    assert ("copied" in [block.name for block in blocks_in(sch.mod["main"].body)]) == stays
+    assert check_equivalent(func, sch.mod["main"], minimize=False)
 
 
 @pytest.mark.parametrize("size", [7, 20])
