@@ -19,13 +19,14 @@ from mlcref.importers import UnsupportedNode, detach_params, from_fx
 from mlcref.importers.fx_table import FUNCTIONS, METHODS, MODULES, look_up
 from mlcref.importers.torch_types import result_type
 from mlcref.interp.graph import interpret_graph
-from mlcref.relax.transform import LegalizeOps
 from mlcref.runtime.vm import VirtualMachine
 from mlcref.testing.graph_bounds import bounded_graph
 
 torch = pytest.importorskip("torch", reason="the importer is compared with torch, which is not installed")
 from torch import fx, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+
+from fx_check import check  # noqa: E402
 
 
 class Model(nn.Module):
@@ -46,26 +47,6 @@ def traced(function, *layers):
             if held.is_floating_point():
                 held.data = torch.rand_like(held) + 0.5 if held.dim() == 1 else torch.randn_like(held)
     return fx.symbolic_trace(Model(function, *layers).eval())
-
-
-def fields(value):
-    return list(value) if isinstance(value, tuple | list) else [value]
-
-
-def check(model, x, bounded=True):
-    """Torch, the graph and its legalized form agree within the bound; without one, bit by bit."""
-    module = from_fx(model, [(tuple(x.shape), str(x.dtype).removeprefix("torch."))])
-    relax.wellformed_graph(module)
-    with torch.no_grad():
-        wanted = [part.numpy() for part in fields(model(x.clone()))]
-    x = x.numpy()
-    results = [fields(interpret_graph(program, x)) for program in (module, LegalizeOps()(module))]
-    bounds = fields(bounded_graph(module, x)) if bounded else [None] * len(wanted)
-    for found in (wanted, *results):
-        for part, bound, first in zip(found, bounds, wanted, strict=True):
-            assert (part.shape, part.dtype) == (first.shape, first.dtype)
-            assert (bound.covers(part) if bounded else part == first).all()
-    return module
 
 
 def normal(*shape):
