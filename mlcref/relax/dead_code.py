@@ -33,7 +33,7 @@ class DeadCodeElimination(Pass):
         """A copy of ``mod`` without them. Raises ``MlcrefError`` for an entry function that is not there."""
         result = mod.clone()
         for name, func in graph_functions(mod).items():
-            result.update_func(name, _without_unused(func))
+            result.update_func(name, without_unused(func))
         reached = self._entries(result)
         for name in reached:
             reached += [callee for callee in _called_by(result, name) if callee not in reached]
@@ -59,7 +59,8 @@ def _called_by(module: IRModule, name: str) -> list[str]:
     return [callee for callee in found if callee and callee in module.functions]
 
 
-def _without_unused(func: graph.Function) -> graph.Function:
+def without_unused(func: graph.Function) -> graph.Function:
+    """``func`` without the bindings of dataflow blocks whose variables nothing uses."""
     used = {node for node in walk(func.body.body) if isinstance(node, graph.Var)}
     kept: list[graph.BindingBlock] = []
     for block in reversed(func.body.blocks):

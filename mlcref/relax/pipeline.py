@@ -12,6 +12,7 @@ from mlcref.ir import transform
 from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.decompose import DecomposeOpsForInference
 from mlcref.relax.fuse_ops import FuseOps
 from mlcref.relax.fuse_tir import FuseTIR
 from mlcref.relax.legalize import LegalizeOps
@@ -77,10 +78,11 @@ def zero_pipeline() -> Sequential:
 def autoschedule_pipeline(
     target: Any = None, *, check: str = "off", machine: Machine | None = None
 ) -> Sequential:
-    """From a graph with bound weights to scheduled programs: what "zero" does, then weights get the layout that their
-    schedules want, ahead of time."""
+    """From a graph with bound weights to scheduled programs: what "zero" does, normalizations written out before, then
+    weights get the layout that their schedules want, ahead of time."""
     return Sequential([
-        zero_pipeline(), AttachAttrLayoutFreeBuffers(), ScheduleTensorPrograms(target, check=check, machine=machine),
+        DecomposeOpsForInference(), zero_pipeline(), AttachAttrLayoutFreeBuffers(),
+        ScheduleTensorPrograms(target, check=check, machine=machine),
         SplitLayoutRewritePreproc(), FoldConstant(), RemoveUncalledFunctions(),
     ], name="autoschedule")  # fmt: skip
 

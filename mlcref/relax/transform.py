@@ -4,6 +4,7 @@ from mlcref.ir.transform import function_pass, module_pass
 from mlcref.relax.bind_params import BindParams, bind
 from mlcref.relax.constants import AttachAttrLayoutFreeBuffers, FoldConstant, SplitLayoutRewritePreproc
 from mlcref.relax.dead_code import DeadCodeElimination
+from mlcref.relax.decompose import DecomposeOpsForInference
 from mlcref.relax.fuse_by_pattern import (
     FuseOpsByPattern,
     FusionPattern,
@@ -20,8 +21,8 @@ from mlcref.relax.plan_memory import StaticPlanMemory
 from mlcref.relax.run_codegen import RunCodegen
 
 __all__ = [
-    "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination", "FoldConstant",
-    "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern", "LegalizeOps", "MergeCompositeFunctions", "Normalize",
-    "PatternCheckContext", "RunCodegen", "Sequential", "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind",
-    "function_pass", "module_pass",
+    "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination",
+    "DecomposeOpsForInference", "FoldConstant", "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern",
+    "LegalizeOps", "MergeCompositeFunctions", "Normalize", "PatternCheckContext", "RunCodegen", "Sequential",
+    "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass", "module_pass",
 ]  # fmt: skip
