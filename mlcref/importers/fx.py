@@ -24,6 +24,8 @@ from mlcref.runtime.array import tensor
 
 InputInfo = Sequence[tuple[Sequence[Any], str]]
 Custom = Mapping[Any, Callable[[Any, "FxImporter"], Any]]
+_OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+"""Names of numpy that torch takes, too, for some of its own."""
 
 
 def from_fx(
@@ -252,8 +254,12 @@ class FxImporter:
             return value
         converter, first = self._converter(node)
         args, kwargs = self.retrieve_args(node), self.translated(dict(node.kwargs))
+        signature = inspect.signature(converter)
+        for other, name in _OTHER_NAMES.items():
+            if other in kwargs and name in signature.parameters:
+                kwargs[name] = kwargs.pop(other)
         try:
-            bound = inspect.signature(converter).bind(self, *first, *args, **kwargs)
+            bound = signature.bind(self, *first, *args, **kwargs)
         except TypeError as error:
             self.refuse("fx.argument", f"what it is called with ({error})")
         in_place = self._in_place.check(node, bound.arguments)

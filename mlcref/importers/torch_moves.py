@@ -50,19 +50,20 @@ def attribute(at: Any, owner: Any, name: str) -> Any:
 # One tensor in another shape
 
 
-def as_list(values: Sequence[Any]) -> list[Any]:
-    """Numbers given one by one, or as one sequence."""
+def as_list(values: Sequence[Any], named: Any = None) -> list[Any]:
+    """Numbers given one by one, as one sequence, or by name."""
+    values = values if named is None else (named,)
     first = values[0] if len(values) == 1 else values
     return list(first) if isinstance(first, tuple | list) else [first]
 
 
 @converts("Tensor.view Tensor.reshape torch.reshape Tensor.view_as", view=True)
-def _reshape(at: Any, input: Any, *shape: Any) -> Any:
-    if shape and at.is_tensor(shape[0]):
-        shape = at.shape(shape[0])
-    if len(shape) == 1 and look_up("torch.dtype") is type(shape[0]):
+def _reshape(at: Any, input: Any, *sizes: Any, shape: Any = None) -> Any:
+    if sizes and at.is_tensor(sizes[0]):
+        sizes = at.shape(sizes[0])
+    if len(sizes) == 1 and look_up("torch.dtype") is type(sizes[0]):
         at.refuse("fx.argument", "to view the bits of a tensor as another type")
-    return at.emit(op.reshape(input, as_list(shape) if shape else []))
+    return at.emit(op.reshape(input, as_list(sizes, shape) if sizes or shape is not None else []))
 
 
 @converts("torch.flatten Tensor.flatten", view=True)
@@ -92,8 +93,8 @@ def _unflatten_layer(at: Any, layer: Any, input: Any) -> Any:
 
 
 @converts("torch.permute Tensor.permute", view=True)
-def _permute(at: Any, input: Any, *dims: Any) -> Any:
-    return at.emit(op.permute_dims(input, as_list(dims)))
+def _permute(at: Any, input: Any, *axes: Any, dims: Any = None) -> Any:
+    return at.emit(op.permute_dims(input, as_list(axes, dims)))
 
 
 @converts("torch.transpose Tensor.transpose torch.swapaxes Tensor.swapaxes", view=True)
@@ -123,8 +124,8 @@ def _unsqueeze(at: Any, input: Any, dim: int) -> Any:
 
 
 @converts("Tensor.expand torch.broadcast_to Tensor.broadcast_to Tensor.expand_as", view=True)
-def _expand(at: Any, input: Any, *size: Any) -> Any:
-    wanted = list(at.shape(size[0])) if at.is_tensor(size[0]) else as_list(size)
+def _expand(at: Any, input: Any, *sizes: Any, size: Any = None) -> Any:
+    wanted = list(at.shape(sizes[0])) if sizes and at.is_tensor(sizes[0]) else as_list(sizes, size)
     own = at.shape(input)
     own = (1,) * (len(wanted) - len(own)) + own
     extents = [a if isinstance(b, int) and b == -1 else b for a, b in zip(own, wanted, strict=True)]
@@ -142,15 +143,15 @@ def _copy(at: Any, input: Any, *, memory_format: Any = None) -> Any:
 
 
 @converts("torch.flip Tensor.flip")
-def _flip(at: Any, input: Any, *dims: Any) -> Any:
-    for axis in as_list(dims):
+def _flip(at: Any, input: Any, *axes: Any, dims: Any = None) -> Any:
+    for axis in as_list(axes, dims):
         input = at.emit(op.flip(input, axis))
     return input
 
 
 @converts("Tensor.repeat torch.tile Tensor.tile")
-def _repeat(at: Any, input: Any, *repeats: Any) -> Any:
-    return at.emit(op.tile(input, as_list(repeats)))
+def _repeat(at: Any, input: Any, *repeats: Any, dims: Any = None) -> Any:
+    return at.emit(op.tile(input, as_list(repeats, dims)))
 
 
 @converts("torch.repeat_interleave Tensor.repeat_interleave")

@@ -95,6 +95,8 @@ EXPRESSIONS = {
     "whole reductions": lambda x: x.mean() + x.sum() + x.max() - x.var(correction=0) + torch.std(x, unbiased=False),
     "shapes": lambda x: x.view(x.size(0), -1).reshape(4, -1).unsqueeze(1).squeeze(1).t().flatten().expand(2, -1),
     "axes": lambda x: x.permute(2, 0, 1).transpose(0, 1).swapaxes(1, 2).flip(1).repeat(1, 2, 1).contiguous().clone(),
+    "names": lambda x: torch.permute(x, dims=(2, 0, 1)).sum(axis=1, keepdims=True) + torch.tile(x[:, 0, 0], dims=(8, 1, 3))
+    + torch.reshape(input=x, shape=(8, 1, 12)).mean(dim=2, keepdim=True).flip(dims=(0,)),
     "parts": lambda x: torch.cat([x.chunk(4, 1)[2], torch.split(x, [2, 4], 1)[1], x.split(4, 1)[1]], 1),
     "stacks": lambda x: torch.stack([x.unbind(1)[2], x.sum(1)], -1) @ torch.stack(x.unbind(1)[:2], 1).narrow(2, 1, 3),
     "indices": lambda x: x[:, 1:-1, ::2, None] + x[0, 2, 3] + x[..., :1].select(-1, 0)[:, :1, None, None],
@@ -276,6 +278,7 @@ def test_a_refusal_shows_the_node_in_its_graph():
     )
 
 
+ATTENTION = nn.MultiheadAttention(2, 1).eval()
 REFUSALS = {
     "the module CELU is not supported  [fx.module]": (lambda x, layer: layer(x), nn.CELU()),
     "the method cummax is not supported  [fx.method]": (lambda x: x.cummax(0),),
@@ -290,6 +293,8 @@ REFUSALS = {
     "var with correction is not": (lambda x: x.var(),),
     "to index by": (lambda x: x[x > 0],),
     "index 7 of an extent of 3": (lambda x: x[7],),
+    "key_padding_mask=lv": (lambda x, a: a(x, x, x, key_padding_mask=x[:, 0] > 0), ATTENTION),
+    "a tensor is needed, not NoneType": (lambda x, a: a(x, x, x, need_weights=False), ATTENTION),
     "operands of bfloat16 and float16": (lambda x: x.half() + x.bfloat16(),),
     "the attribute is_cuda of a tensor": (lambda x: x + x.is_cuda,),
 }
