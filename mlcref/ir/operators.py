@@ -19,6 +19,11 @@ BUILD: dict[str, Callable[..., Expr]] = {}
 """What each operator builds, by the name of the node or of the function."""
 
 
+def takes_over(other: object) -> bool:
+    """Does ``other`` say itself what an expression beside it means, as whole tensors do?"""
+    return getattr(type(other), "takes_over", False)
+
+
 class Expr(Node):
     """Base of expressions. ``dtype`` is the type of the value."""
 
@@ -34,25 +39,25 @@ class Expr(Node):
         return BUILD["cast"](dtype, self)
 
     def __add__(self, other: ExprLike) -> Expr:
-        return BUILD["Add"](self, other)
+        return NotImplemented if takes_over(other) else BUILD["Add"](self, other)
 
     def __radd__(self, other: ExprLike) -> Expr:
         return BUILD["Add"](other, self)
 
     def __sub__(self, other: ExprLike) -> Expr:
-        return BUILD["Sub"](self, other)
+        return NotImplemented if takes_over(other) else BUILD["Sub"](self, other)
 
     def __rsub__(self, other: ExprLike) -> Expr:
         return BUILD["Sub"](other, self)
 
     def __mul__(self, other: ExprLike) -> Expr:
-        return BUILD["Mul"](self, other)
+        return NotImplemented if takes_over(other) else BUILD["Mul"](self, other)
 
     def __rmul__(self, other: ExprLike) -> Expr:
         return BUILD["Mul"](other, self)
 
     def __truediv__(self, other: ExprLike) -> Expr:
-        return BUILD["divide"](self, other)
+        return NotImplemented if takes_over(other) else BUILD["divide"](self, other)
 
     def __rtruediv__(self, other: ExprLike) -> Expr:
         return BUILD["divide"](other, self)

@@ -83,10 +83,10 @@ from mlcref.te import elementwise  # enters the operators on whole tensors
 
 if TYPE_CHECKING:
     from mlcref.te import schedule
-    from mlcref.te.schedule import Schedule, Stage, create_schedule, thread_axis
+    from mlcref.te.schedule import Schedule, Stage, create_schedule, decl_tensor_intrin, thread_axis
 else:
     __getattr__, __dir__ = names_on_use(
-        __name__, {"mlcref.te.schedule": "Schedule Stage create_schedule thread_axis"}, ["schedule"]
+        __name__, {"mlcref.te.schedule": "Schedule Stage create_schedule decl_tensor_intrin thread_axis"}, ["schedule"]
     )
 
 indexdiv, indexmod = floordiv, floormod
@@ -95,9 +95,9 @@ __all__ = [
     "Axis", "CommReducer", "ComputeOp", "ExternOp", "Operation", "PlaceholderOp", "Reduce", "Schedule", "Select",
     "Stage", "Tensor", "TensorExpressionError", "TensorSlice", "abs", "acos", "acosh", "all", "any", "asin",
     "asinh", "atan", "atanh", "ceil", "comm_reducer", "compute", "const", "cos", "cosh", "create_prim_func",
-    "create_schedule", "div", "erf", "exp", "exp10", "exp2", "extern", "floor", "floordiv", "floormod", "fmod",
-    "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "max",
-    "max_value", "min", "min_value", "nearbyint", "placeholder", "popcount", "power", "prod", "reduce_axis",
-    "round", "rsqrt", "schedule", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh", "thread_axis", "trunc",
-    "truncdiv", "truncmod", "var",
+    "create_schedule", "decl_tensor_intrin", "div", "erf", "exp", "exp10", "exp2", "extern", "floor", "floordiv",
+    "floormod", "fmod", "if_then_else", "indexdiv", "indexmod", "isfinite", "isinf", "isnan", "log", "log10",
+    "log1p", "log2", "max", "max_value", "min", "min_value", "nearbyint", "placeholder", "popcount", "power", "prod",
+    "reduce_axis", "round", "rsqrt", "schedule", "sigmoid", "sin", "sinh", "sqrt", "sum", "tan", "tanh",
+    "thread_axis", "trunc", "truncdiv", "truncmod", "var",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from mlcref import dtype as dt
@@ -56,10 +57,26 @@ def compute(
     names = _axis_names(fcompute, len(extents), name)
     ranges = zip(names, extents, strict=True)
     axes = tuple(axis(each, const(0, extent.dtype), extent, "spatial") for each, extent in ranges)
-    body = _body(fcompute(*[one.var for one in axes]), name)
+    body = _body(_described(fcompute, [one.var for one in axes]), name)
     outputs = ComputeOp(name, axes, body, tag, Attrs(attrs) if attrs else NO_ATTRS).outputs()
     several: Any = outputs  # a tuple, which the few that ask for it know
     return outputs[0] if len(outputs) == 1 else several
+
+
+_describing: ContextVar[bool] = ContextVar("describing", default=False)
+
+
+def describing_elements() -> bool:
+    """Does the function of a compute run now? Then tensors without dimensions stand for their elements."""
+    return _describing.get()
+
+
+def _described(fcompute: Callable[..., Any], indices: Sequence[Expr]) -> Any:
+    outside = _describing.set(True)
+    try:
+        return fcompute(*indices)
+    finally:
+        _describing.reset(outside)
 
 
 def _body(value: Any, name: str) -> tuple[Expr, ...]:

@@ -14,18 +14,20 @@ from typing import Any
 from mlcref.ir import Const, Expr, ExprLike, Var, constant, structural_equal
 from mlcref.ir.expr import Add, Mul, Sub, binary, divide
 from mlcref.te.axis import Operand, TensorExpressionError
-from mlcref.te.compute import compute
+from mlcref.te.compute import compute, describing_elements
 from mlcref.te.tensor import ELEMENTWISE, Tensor
 
 
 def _apply(name: str, value: Callable[[Any, Any], Expr], a: Any, b: Any) -> Any:
-    """``value`` of the elements of ``a`` and ``b``, one of them a tensor. A scalar that is an expression meets the only
-    element of a tensor without dimensions: it stands in the body of a compute, then.
+    """``value`` of the elements of ``a`` and ``b``, one of them a tensor. In the body of a compute a tensor without
+    dimensions stands for its only element, and so does any beside an expression, which has to be one element.
     """
     tensors = [side for side in (a, b) if isinstance(side, Tensor)]
     scalars = [side for side in (a, b) if not isinstance(side, Tensor)]
-    inside = any(isinstance(side, Operand) or (isinstance(side, Expr) and not _is_free(side)) for side in scalars)
-    if inside and all(tensor.ndim == 0 for tensor in tensors):
+    single = all(tensor.ndim == 0 for tensor in tensors)
+    beside_expression = any(isinstance(side, Operand) or (isinstance(side, Expr) and not _is_free(side))
+                            for side in scalars)  # fmt: skip
+    if (single and beside_expression) or (describing_elements() and (single or beside_expression)):
         return value(*[side.as_expr() if isinstance(side, Tensor) else side for side in (a, b)])
     shape: tuple[Expr, ...] = ()
     for tensor in tensors:

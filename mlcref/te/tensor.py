@@ -146,6 +146,8 @@ class Tensor(Operand):
     """
 
     __slots__ = ("buffer", "op", "value_index")
+    takes_over = True
+    """``alpha * A`` of a scalar is arithmetic on the whole tensor, too."""
 
     def __init__(self, op: Operation, buffer: Buffer, value_index: int = 0) -> None:
         self.op, self.buffer, self.value_index = op, buffer, value_index

@@ -69,7 +69,8 @@ def test_what_a_reduction_takes(words: str, make: Callable[[], Any]) -> None:
         ("A has 2 dimensions but is read with 1 indices", lambda: computed(lambda i: A[i])),
         ("V has 1 dimensions but is read with 0 indices", lambda: computed(lambda i: B[i] + V)),
         ("A has 2 dimensions but is read with 0 indices", lambda: A // 2),
-        ("A has 2 dimensions but is read with 0 indices", lambda: s * A),
+        ("A has 2 dimensions but is read with 0 indices", lambda: A % s),
+        ("A has 2 dimensions but is read with 0 indices", lambda: computed(lambda i: (i + 1) * A)),
     ],
 )
 def test_a_tensor_is_read_with_one_index_per_dimension(words: str, make: Callable[[], Any]) -> None:

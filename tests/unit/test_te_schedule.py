@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import mlcref as tvm
 from mlcref import te
 from mlcref.ir import For, PrimFunc, blocks_in, walk
+from mlcref.script import from_source
 from mlcref.verify import check_equivalent
 
 
@@ -233,3 +235,63 @@ def test_lowered_programs_run_and_build() -> None:
     assert tvm.build(s, [A, B, D], tvm.target.Target("llvm"), name="kernel").entry_name == "kernel"
     module = te.create_prim_func([A, B, D])
     assert len(tvm.lower(module).prim_funcs()) == 1
+
+
+def register_tile() -> None:
+    """``C += A @ B`` of tiles of 4 by 4, rows as vectors."""
+    tile = 'A: T.Buffer((4, 4), "float32"), B: T.Buffer((4, 4), "float32"), C: T.Buffer((4, 4), "float32")'
+    regions = "T.reads(C[0:4, 0:4], A[0:4, 0:4], B[0:4, 0:4])\n        T.writes(C[0:4, 0:4])"
+    described, made = (
+        from_source(f'@T.prim_func\ndef main({tile}):\n    with T.block("root"):\n        {regions}\n{body}')
+        for body in (
+            """        for i, j, k in T.grid(4, 4, 4):
+            with T.block("u"):
+                vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+                C[vi, vj] = C[vi, vj] + A[vi, vk] * B[vk, vj]
+""",
+            """        for i, k in T.grid(4, 4):
+            for j in T.vectorized(4):
+                C[i, j] = C[i, j] + A[i, k] * B[k, j]
+""",
+        )
+    )
+    assert isinstance(described, PrimFunc)
+    assert isinstance(made, PrimFunc)
+    tvm.tir.TensorIntrin.register("te.tile", described, made, override=True)
+
+
+def test_a_stage_is_tensorized() -> None:
+    """The init of the tiles goes before the loop of the reduction; the intrinsic takes the place of the rest."""
+    register_tile()
+    A, B, P, C, _ = expressions(16)
+    s = te.create_schedule(C.op)
+    s[P].compute_inline()
+    x_outer, y_outer, x_inner, y_inner = s[C].tile(*C.op.axis, 4, 4)
+    k_outer, k_inner = s[C].split(C.op.reduce_axis[0], 4)
+    s[C].reorder(x_outer, y_outer, k_outer, x_inner, y_inner, k_inner)
+    s[C].parallel(x_outer)
+    s[C].tensorize(x_inner, "te.tile")
+    with pytest.raises(tvm.TVMError, match=r"tensorize: block C_o_update is not what te\.tile describes"):
+        s.tensor_ir([A, B, C])  # the sums of P are inside
+    s[P].compute_root()
+    func = applied(s, [A, B, C])
+    assert [block.name for block in blocks_in(func.body)] == ["root", "P", "C_o_init", "C_init", "C_o_update"]
+    with pytest.raises(tvm.TVMError, match="stage C is tensorized already"):
+        s[C].tensorize(x_inner, "te.tile")
+    t = te.create_schedule(C.op)
+    _, inner = t[P].split(P.op.axis[0], 4)
+    t[P].tensorize(inner, tvm.tir.TensorIntrin.get("te.tile"))
+    t[P].split(inner, 2)
+    with pytest.raises(tvm.TVMError, match=r"loop i\.inner of stage P, to be tensorized by te\.tile, was split"):
+        t.tensor_ir([A, B, C])
+
+
+def test_a_whole_reduction_is_tensorized() -> None:
+    """No loop of the reduction is left outside: the init stays in the block."""
+    register_tile()
+    A, B, k = te.placeholder((8, 4), name="A"), te.placeholder((4, 8), name="B"), te.reduce_axis((0, 4), "k")
+    C = te.compute((8, 8), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k), name="C")
+    s = te.create_schedule(C.op)
+    _, _, inner, _ = s[C].tile(*C.op.axis, 4, 4)
+    s[C].tensorize(inner, "te.tile")
+    assert [block.name for block in blocks_in(applied(s, [A, B, C]).body)][1:] == ["C_o", "C_init"]

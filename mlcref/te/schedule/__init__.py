@@ -14,12 +14,17 @@ function of ``te.create_prim_func``; ``s.tensor_ir(args)`` is that schedule. Wha
 * te.S8 a schedule is made from operations that compute something, and has stages for these;
 * te.S9 caches stand before readers that read, and are written before loops are changed;
 * te.S10 partial results are kept per iteration of an axis of a reduction in loops as they were, or of half of a split
-  axis; of one tensor, by a reducer that takes its operands in any order.
+  axis; of one tensor, by a reducer that takes its operands in any order;
+* te.S11 a stage is tensorized once, by a registered intrinsic; ``prefetch``, ``double_buffer``, ``env_threads`` and
+  ``set_store_predicate`` are not supported.
 """
 
 from mlcref.te.schedule.auto_inline import AutoInlineInjective
-from mlcref.te.schedule.axes import LoopAxis, ThreadAxis, thread_axis
+from mlcref.te.schedule.axes import LoopAxis, ThreadAxis, decl_tensor_intrin, thread_axis
 from mlcref.te.schedule.schedule import Schedule, create_schedule
 from mlcref.te.schedule.stage import Stage
 
-__all__ = ["AutoInlineInjective", "LoopAxis", "Schedule", "Stage", "ThreadAxis", "create_schedule", "thread_axis"]
+__all__ = [
+    "AutoInlineInjective", "LoopAxis", "Schedule", "Stage", "ThreadAxis", "create_schedule", "decl_tensor_intrin",
+    "thread_axis",
+]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
-from mlcref.errors import ScheduleError
+from mlcref.errors import ScheduleError, UnsupportedError
 from mlcref.ir.stmt import THREAD_TAGS
 from mlcref.te.axis import Axis
 
@@ -58,3 +58,15 @@ def thread_axis(dom: Any = None, tag: str = "", name: str = "") -> ThreadAxis:
     if not isinstance(dom, tuple | list) or len(dom) != 2 or int(dom[0]) != 0:
         raise ScheduleError(f"the domain of thread axis {tag} must be a pair (0, n), not {dom!r}", rule="te.S1")
     return ThreadAxis(tag, int(dom[1]))
+
+
+def decl_tensor_intrin(*_: Any, **__: Any) -> NoReturn:
+    """Unsupported: an intrinsic described by a tensor expression. Raises ``UnsupportedError`` (te.S11).
+
+    >>> decl_tensor_intrin()
+    Traceback (most recent call last):
+    mlcref.errors.UnsupportedError: decl_tensor_intrin: intrinsics are described in TensorIR  [te.S11]
+    hint: tir.TensorIntrin.register(name, desc, impl), then s[C].tensorize(loop, name)
+    """
+    hint = "tir.TensorIntrin.register(name, desc, impl), then s[C].tensorize(loop, name)"
+    raise UnsupportedError("decl_tensor_intrin: intrinsics are described in TensorIR", rule="te.S11", hint=hint)

@@ -7,7 +7,7 @@ needs are put into them:
 2. of each stage: move it to where it is computed, one loop per axis; split, fuse and reorder; bind threads, whose
    number decides how much of shared memory the stages inside fill;
 3. parallel, vectorized and unrolled loops, pragmas;
-4. of each reduction: the init before its first loop, where TE has always put it.
+4. of each reduction: the init before its first loop, where TE has always put it; then intrinsics.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def realized(stages: Sequence[Stage], args: Sequence[Tensor | Var], origin: Orig
     for stage in standing:
         _mark(sch, stage, loops.get(stage, {}))
     for stage in standing:
-        _decompose(sch, stage, blocks[stage][0], loops.get(stage, {}))
+        _finish(sch, stage, blocks[stage][0], loops.get(stage, {}))
     return sch
 
 
@@ -127,15 +127,26 @@ def _mark(sch: TensorIRSchedule, stage: Stage, own: Loops) -> None:
             getattr(sch, mark.kind)(loop)
 
 
-def _decompose(sch: TensorIRSchedule, stage: Stage, block: BlockRV, own: Loops) -> None:
+def _finish(sch: TensorIRSchedule, stage: Stage, block: BlockRV, own: Loops) -> None:
+    """The init of a reduction before its loops, and an intrinsic in the place of the innermost ones."""
+    outside = stage.leaf_iter_vars
+    if stage.intrinsic is not None:
+        axis, name = stage.intrinsic
+        block = sch.blockize(_loop(stage, own, axis, f"tensorized by {name}"))
+        outside = outside[: stage.place_of(axis)]
+    first = next((axis for axis in outside if axis.kind == "reduce"), None)
+    if first is not None:
+        _decompose(sch, block, own[first])
+    if stage.intrinsic is not None:
+        sch.tensorize(block, stage.intrinsic[1])
+
+
+def _decompose(sch: TensorIRSchedule, block: BlockRV, loop: LoopRV) -> None:
     """The init before the first loop of the reduction. Where that cannot be shown to be right, as with reductions by
     several threads, the block keeps it, which means the same.
     """
-    first = next((axis for axis in stage.leaf_iter_vars if axis.kind == "reduce"), None)
-    if first is None:
-        return
     try:
-        sch.decompose_reduction(block, own[first])
+        sch.decompose_reduction(block, loop)
     except ScheduleError as error:
         if error.rule is None or not error.rule.startswith("decompose_reduction."):
             raise

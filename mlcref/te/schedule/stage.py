@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from mlcref.errors import ScheduleError, UnsupportedError
 from mlcref.ir import Expr
+from mlcref.ir.tensor_intrin import TensorIntrin
 from mlcref.te.axis import Axis
 from mlcref.te.schedule.axes import LoopAxis, StageAxis, ThreadAxis
 from mlcref.te.tensor import ComputeOp, Operation
@@ -85,6 +86,7 @@ class Stage:
         self.attached: tuple[Stage, StageAxis] | None = None
         self.scope = ""
         self.alignments: list[tuple[int, int, int]] = []
+        self.intrinsic: tuple[StageAxis, str] | None = None
 
     # -- loops
 
@@ -164,6 +166,39 @@ class Stage:
         if ivar in self.bindings:
             raise ScheduleError(f"loop {ivar.name} is bound to {self.bindings[ivar].thread_tag} already", rule="te.S5")
         self.bindings[ivar] = thread_ivar
+
+    def tensorize(self, var: StageAxis, tensor_intrin: str | TensorIntrin) -> None:
+        """Exchange the loop ``var`` and what is inside for a registered intrinsic (``tir.TensorIntrin.register``) whose
+        description computes the same; TE declared intrinsics by ``decl_tensor_intrin``.
+        """
+        self._leaf(var)
+        names = [tensor_intrin] if isinstance(tensor_intrin, str) else [
+            name for name, known in TensorIntrin.registered.items() if known is tensor_intrin]  # fmt: skip
+        if not names or names[0] not in TensorIntrin.registered:
+            raise ScheduleError(f"no tensor intrinsic {tensor_intrin!r} is registered", rule="te.S11",
+                                hint="tir.TensorIntrin.register(name, desc, impl)")  # fmt: skip
+        if self.intrinsic is not None:
+            raise ScheduleError(f"stage {self.op.name} is tensorized already", rule="te.S11")
+        self.intrinsic = (var, names[0])
+
+    def prefetch(self, *_: Any, **__: Any) -> NoReturn:
+        """Unsupported: processors prefetch rows themselves."""
+        self._unsupported("prefetch", "processors prefetch rows by themselves; cache_read copies what they do not")
+
+    def double_buffer(self) -> NoReturn:
+        """Unsupported: two copies of a buffer, one filled while the other is read."""
+        self._unsupported("double_buffer", "annotate the TensorIR schedule s.tensor_ir(args)")
+
+    def env_threads(self, *_: Any) -> NoReturn:
+        """Unsupported: threads around the whole kernel."""
+        self._unsupported("env_threads", "bind loops of the stage")
+
+    def set_store_predicate(self, *_: Any) -> NoReturn:
+        """Unsupported: stores by some of the threads."""
+        self._unsupported("set_store_predicate", "te.if_then_else in the expression says what is stored")
+
+    def _unsupported(self, wish: str, hint: str) -> NoReturn:
+        raise UnsupportedError(f"{wish} of stage {self.op.name}", rule="te.S11", hint=hint)
 
     # -- where it is computed
 
