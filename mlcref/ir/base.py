@@ -86,11 +86,18 @@ def _lister(types: Mapping[str, str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function from a node to its children. Most nodes have a fixed number of them, which is the quick case."""
     names = tuple(types)
     if not names:
-        return lambda node: ()
+        return nothing_below
+    if len(names) == 1 and types[names[0]].startswith("tuple") and "None" not in types[names[0]]:
+        return attrgetter(names[0])
     if any("tuple" in kind or "None" in kind for kind in types.values()):
         return lambda node: _listed([getattr(node, name) for name in names])
     get = attrgetter(*names)
     return get if len(names) > 1 else lambda node: (get(node),)
+
+
+def nothing_below(node: Any) -> tuple[Any, ...]:
+    """The children of a leaf."""
+    return ()
 
 
 def _listed(values: list[Any]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import is_
 from typing import Any, TypeVar
 
-from mlcref.ir.base import BELOW, BUFFER_FIELDS, CHILDREN, FIELDS, REFERENCES, Node, Role, replace
+from mlcref.ir.base import BELOW, BUFFER_FIELDS, CHILDREN, FIELDS, REFERENCES, Node, Role, nothing_below, replace
 from mlcref.ir.buffer import Buffer, BufferLoad
 from mlcref.ir.expr import Expr, Var
 from mlcref.ir.stmt import Block
@@ -73,9 +73,9 @@ def walk(root: Node) -> Iterator[Any]:
     while stack:
         node = stack.pop()
         yield node
-        below = BELOW[type(node)](node)
-        if below:
-            stack.extend(below[::-1])
+        below = BELOW[type(node)]
+        if below is not nothing_below:
+            stack.extend(below(node)[::-1])
 
 
 def variables(root: Node) -> set[Var]:
@@ -166,5 +166,7 @@ def any_node(root: Node, kinds: type | tuple[type, ...]) -> bool:
         node = stack.pop()
         if isinstance(node, kinds):
             return True
-        stack.extend(BELOW[type(node)](node))
+        below = BELOW[type(node)]
+        if below is not nothing_below:
+            stack.extend(below(node))
     return False

@@ -9,16 +9,13 @@ from mlcref import codegen, runtime
 from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.ir import PrimFunc, Target
 from mlcref.runtime.backend import Backend, register_backend
+from mlcref.runtime.batches import batches
 from mlcref.runtime.build import LoadedKernels, build_kernels
 from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.launch import Launcher
 from mlcref.runtime.module import Module
 from mlcref.runtime.signature import BufferParam, Param, ScalarParam
 from mlcref.runtime.source_cache import cached_source
-
-
-TOGETHER = 21
-"""Functions of one module: what a module costs by itself is small by then, and there is enough to share out."""
 
 
 def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
@@ -28,19 +25,12 @@ def generate(funcs: Mapping[str, PrimFunc], target: Target) -> KernelSource:
 
 def build(funcs: Mapping[str, PrimFunc], target: Target) -> Module:
     """A module with ``funcs`` compiled for this machine. Raises ``UnsupportedError`` and ``CompileError``."""
-    parts = batches(funcs)
+    parts = batches(funcs, target.cpu.vector_bytes)
     built = _built_side_by_side(parts, target) if len(parts) > 1 else [_built(funcs, target)]
     launchers = [launcher(spec, kernels.address(spec.kernel)) for source, kernels in built for spec in source.specs]
     workspaces = {spec.symbol: spec.workspace for source, _ in built for spec in source.specs}
     text = "\n".join([kernels.source for _, kernels in built])
     return Module({made.name: made for made in launchers}, text, "cython", workspaces)
-
-
-def batches(funcs: Mapping[str, PrimFunc]) -> list[dict[str, PrimFunc]]:
-    """``funcs`` in modules of about ``TOGETHER``."""
-    items = list(funcs.items())
-    count = max(round(len(items) / TOGETHER), 1)
-    return [dict(items[len(items) * n // count : len(items) * (n + 1) // count]) for n in range(count)]
 
 
 def _built(funcs: Mapping[str, PrimFunc], target: Target) -> tuple[KernelSource, LoadedKernels]:

@@ -95,7 +95,8 @@ EXPRESSIONS = {
     "whole reductions": lambda x: x.mean() + x.sum() + x.max() - x.var(correction=0) + torch.std(x, unbiased=False),
     "shapes": lambda x: x.view(x.size(0), -1).reshape(4, -1).unsqueeze(1).squeeze(1).t().flatten().expand(2, -1),
     "axes": lambda x: x.permute(2, 0, 1).transpose(0, 1).swapaxes(1, 2).flip(1).repeat(1, 2, 1).contiguous().clone(),
-    "names": lambda x: torch.permute(x, dims=(2, 0, 1)).sum(axis=1, keepdims=True) + torch.tile(x[:, 0, 0], dims=(8, 1, 3))
+    "names": lambda x: torch.permute(x, dims=(2, 0, 1)).sum(axis=1, keepdims=True)
+    + torch.tile(x[:, 0, 0], dims=(8, 1, 3))
     + torch.reshape(input=x, shape=(8, 1, 12)).mean(dim=2, keepdim=True).flip(dims=(0,)),
     "parts": lambda x: torch.cat([x.chunk(4, 1)[2], torch.split(x, [2, 4], 1)[1], x.split(4, 1)[1]], 1),
     "stacks": lambda x: torch.stack([x.unbind(1)[2], x.sum(1)], -1) @ torch.stack(x.unbind(1)[:2], 1).narrow(2, 1, 3),

@@ -14,9 +14,10 @@ from mlcref import IRModule, compile
 from mlcref.codegen import KernelSource
 from mlcref.errors import CompileError, UnsupportedError
 from mlcref.ir import PrimFunc
-from mlcref.runtime import Module, batch, cython_backend, source_cache
+from mlcref.runtime import Module, batch, source_cache
+from mlcref.runtime import batches as runtime_batches
 from mlcref.runtime.batch import Builders
-from mlcref.runtime.cython_backend import batches
+from mlcref.runtime.batches import batches, statements
 from mlcref.script import from_source
 
 ADDS = """
@@ -24,6 +25,12 @@ ADDS = """
 def f(A: T.Buffer((8,), "float32")):
     for i in T.parallel(8):
         A[i] = A[i] + T.float32({amount})
+"""
+UNROLLED = """
+@T.prim_func
+def f(A: T.Buffer((400,), "float32")):
+    for i in T.{kind}(400):
+        A[i] = A[i] + T.float32(1)
 """
 NOTHING = "cdef void {name}(void** args) noexcept nogil:\n    pass\n"
 
@@ -37,7 +44,7 @@ def small_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules of two functions, built on two cores, with an empty cache."""
     monkeypatch.setenv("MLCREF_CACHE", str(tmp_path))
     monkeypatch.setattr(source_cache, "_sources", {})
-    monkeypatch.setattr(cython_backend, "TOGETHER", 2)
+    monkeypatch.setattr(runtime_batches, "TOGETHER", 2)
     monkeypatch.setattr(batch, "_other_cores", lambda: 1)
 
 
@@ -48,13 +55,21 @@ def check(module: Module, count: int) -> None:
         np.testing.assert_array_equal(a, n)
 
 
-@pytest.mark.parametrize(("count", "modules"), [(1, 1), (31, 1), (32, 2), (52, 2), (64, 3)])
+@pytest.mark.parametrize(("count", "modules"), [(1, 1), (31, 1), (32, 2), (52, 2), (64, 3), (210, 10)])
 def test_functions_are_shared_out_in_order(count: int, modules: int) -> None:
     func = from_source(ADDS.format(amount=0))
-    parts = list(batches({str(n): func for n in range(count)}))
+    parts = batches({str(n): func for n in range(count)}, 16)
     assert len(parts) == modules
     assert [name for part in parts for name in part] == [str(n) for n in range(count)]
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert max(map(len, parts[1:]), default=1) - min(map(len, parts[1:]), default=1) <= 1
+    assert len(parts) == 1 or abs(len(parts[0]) - len(parts[1]) / 2) <= 1
+
+
+def test_long_functions_share_a_module_with_fewer_others() -> None:
+    short, long = (from_source(UNROLLED.format(kind=kind)) for kind in ("serial", "unroll"))
+    assert statements(long.body, 16) > 20 * statements(short.body, 16)
+    parts = batches({str(n): long if n < 10 else short for n in range(64)}, 16)
+    assert len(parts[0]) < len(parts[1]) < 10 < len(parts[2])
 
 
 @pytest.mark.usefixtures("small_modules")
