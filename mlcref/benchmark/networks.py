@@ -12,6 +12,7 @@ from mlcref import relax
 from mlcref.ir import IRModule, graph
 
 Value = graph.Var
+_IMAGE = (1, 3, 224, 224)
 _op: Any = relax.op
 
 
@@ -54,9 +55,17 @@ class Network:
     def classifier(self, x: Value, classes: int = 1000) -> Value:
         """The mean of each channel, then a dense layer."""
         channels = shape_of(x)[1]
-        y = self.emit(_op.reshape(self.mean(x), [1, channels]))
-        y = self.emit(_op.matmul(y, self.param("w", channels, classes)))
-        return self.emit(_op.add(y, self.param("b", classes)))
+        return self.dense(self.emit(_op.reshape(self.mean(x), [1, channels])), classes)
+
+    def dense(self, x: Value, width: int) -> Value:
+        """Rows times a matrix, and a bias."""
+        y = self.emit(_op.matmul(x, self.param("w", shape_of(x)[-1], width)))
+        return self.emit(_op.add(y, self.param("b", width)))
+
+    def normalized(self, x: Value) -> Value:
+        """Each row with mean 0 and variance 1, scaled and shifted."""
+        width = shape_of(x)[-1]
+        return self.emit(_op.nn.layer_norm(x, self.param("g", width), self.param("b", width), axes=-1))
 
     def mean(self, x: Value) -> Value:
         """The mean of each channel."""
@@ -72,9 +81,9 @@ def shape_of(value: Value) -> tuple[int, ...]:
     return tuple([int(extent.value) for extent in graph.extents_of(value.struct_info)])  # type: ignore[attr-defined]
 
 
-def _built(layers: Callable[[Network, Value], Value], size: int = 224) -> IRModule:
+def _built(layers: Callable[[Network, Value], Value], *shape: int) -> IRModule:
     net = Network()
-    x = net.param("x", 1, 3, size, size)
+    x = net.param("x", *(shape or _IMAGE))
     with net.builder.function("main"):
         with net.builder.dataflow():
             out = net.builder.emit_output(layers(net, x))
@@ -169,6 +178,40 @@ def _densenet121(net: Network, x: Value) -> Value:
             x = net.concat([x, net.convolution(y, _GROWTH, 3, relu=False)])
     return net.classifier(net.scaled(x))
 
+
+# Blocks
+
+
+def _transformer(net: Network, x: Value, heads: int = 4) -> Value:
+    """Attention over the tokens, then two dense layers, each added to what it was given: https://arxiv.org/abs/1706.03762
+    with the normalizations first."""
+    tokens, width = shape_of(x)
+    each = width // heads
+    normed = net.normalized(x)
+    q, k, v = (
+        net.emit(_op.permute_dims(net.emit(_op.reshape(net.dense(normed, width), [tokens, heads, each])), axes))
+        for axes in ([1, 0, 2], [1, 2, 0], [1, 0, 2])
+    )
+    scores = net.emit(_op.multiply(net.emit(_op.matmul(q, k)), relax.const(each**-0.5)))
+    mixed = net.emit(_op.matmul(net.emit(_op.nn.softmax(scores)), v))
+    joined = net.emit(_op.reshape(net.emit(_op.permute_dims(mixed, [1, 0, 2])), [tokens, width]))
+    x = net.emit(_op.add(net.dense(joined, width), x))
+    wide = net.emit(_op.nn.gelu(net.dense(net.normalized(x), 4 * width)))
+    return net.emit(_op.add(net.dense(wide, width), x))
+
+
+def transformer_block(tokens: int = 128, width: int = 256) -> IRModule:
+    """One block of a transformer with four heads, for one sequence."""
+    return _built(_transformer, tokens, width)
+
+
+def resnet_block(channels: int = 256, size: int = 56) -> IRModule:
+    """One block of ResNet-50 that keeps its shape: three convolutions, a quarter of the channels inside."""
+    return _built(lambda net, x: _bottleneck(net, x, channels // 4, 1), 1, channels, size, size)
+
+
+BLOCKS: dict[str, Callable[..., IRModule]] = {"transformer block": transformer_block, "ResNet block": resnet_block}
+"""Builders of parts of networks, whose sizes can be given."""
 
 NETWORKS: dict[str, Callable[[], IRModule]] = {
     "ResNet-50": lambda: _built(_resnet50),
