@@ -29,7 +29,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def networks(models):
-    training = models.Training(images=600, epochs=1)
+    training = models.Training(images=300, epochs=1)
     return {"mlp": models.mlp(), "cnn": models.cnn(training, load_images(shipped=True))}
 
 
@@ -38,7 +38,7 @@ def test_a_thousand_images(models, networks, name):
     (row,) = models.run({name: networks[name]}, load_images(shipped=True), [50], [1], ONCE)
     assert row.right and row.images == row.same["mlcref"] == row.same["torch"] == 1000
     assert max(row.distance.values()) <= 1
-    assert row.accuracy > {"mlp": 0.89, "cnn": 0.5}[name]
+    assert row.accuracy > {"mlp": 0.89, "cnn": 0.4}[name]
     assert set(row.seconds) == set(models.SYSTEMS)
 
 
