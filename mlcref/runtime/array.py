@@ -14,6 +14,7 @@ import numpy as np
 from mlcref import dtype as dtypes
 from mlcref.errors import CallError, UnsupportedError
 from mlcref.records import dataclass
+from mlcref.runtime import dlpack
 from mlcref.runtime.launch import ArrayHolder
 
 _DEVICE_TYPES = {"cpu": 1, "cuda": 2}  # DLPack's numbers
@@ -156,10 +157,14 @@ class NDArray(ArrayHolder):
 
     def __dlpack__(self, **request: Any) -> Any:
         try:
-            return self.array.__dlpack__(**request)
+            return dlpack.exported(self.array, **request)
         except BufferError as reason:
-            message = f"{self.dtype} has no DLPack form in numpy: {reason}"
+            message = f"{self.dtype} has no DLPack form: {reason}"
             raise UnsupportedError(message, rule="array.dlpack") from reason
+
+    def to_dlpack(self) -> Any:
+        """A DLPack capsule that shares the memory; TVM's older name of what ``torch.from_dlpack(array)`` asks for."""
+        return self.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.device.device_type, self.device.device_id
@@ -215,8 +220,22 @@ def empty(shape: int | Sequence[int], dtype: str = "float32", device: Device | N
 
 
 def from_dlpack(source: Any) -> NDArray:
-    """An array that shares the memory of an object with ``__dlpack__``, such as a torch tensor on the host."""
-    return NDArray(np.from_dlpack(source))
+    """An array that shares the memory of an object with ``__dlpack__``, such as a torch tensor on the host, or of a
+    DLPack capsule.
+
+    Raises ``UnsupportedError`` for memory that cannot be shared: on another device, of another type, or of a tensor
+    that keeps track of gradients.
+
+    >>> x = np.zeros(2, "float32")
+    >>> from_dlpack(x)[0] = 1
+    >>> x
+    array([1., 0.], dtype=float32)
+    """
+    try:
+        return NDArray(dlpack.imported(source))
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as reason:
+        message = f"the memory of a {type(source).__name__} cannot be shared: {reason}"
+        raise UnsupportedError(message, rule="array.dlpack", hint="tensor(...) makes a copy") from reason
 
 
 def _require_host(device: Device | None) -> None:

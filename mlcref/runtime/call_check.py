@@ -15,6 +15,7 @@ import numpy as np
 
 from mlcref import dtype as dtypes
 from mlcref.errors import CallError
+from mlcref.runtime import dlpack
 from mlcref.runtime.signature import BufferParam, Param, ScalarParam, extra_symbols
 
 Array = np.ndarray[Any, Any]
@@ -133,7 +134,7 @@ class _Call:
         if isinstance(argument, np.ndarray):
             return argument.view(np.ndarray)
         try:
-            return np.from_dlpack(argument) if hasattr(argument, "__dlpack__") else np.asarray(memoryview(argument))  # type: ignore[arg-type]
+            return dlpack.imported(argument) if hasattr(argument, "__dlpack__") else np.asarray(memoryview(argument))  # type: ignore[arg-type]
         except (BufferError, RuntimeError, TypeError, ValueError) as reason:
             self.refuse_type(param, argument, reason)
 

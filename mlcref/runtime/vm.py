@@ -18,7 +18,7 @@ from mlcref.ir import PrimFunc, graph
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
 from mlcref.records import dataclass
-from mlcref.runtime import timing, vm_profile
+from mlcref.runtime import dlpack, timing, vm_profile
 from mlcref.runtime.array import Device, NDArray, constant, cpu, tensor
 from mlcref.runtime.launch import KernelSequence
 from mlcref.runtime.vm_profile import ProfileReport
@@ -324,8 +324,8 @@ def _accepted(info: graph.StructInfo, value: Any) -> Any:
     if not hasattr(value, "__dlpack__"):
         return value
     try:
-        return NDArray(np.from_dlpack(value))
-    except (BufferError, RuntimeError, TypeError) as reason:
+        return NDArray(dlpack.imported(value))
+    except (BufferError, RuntimeError, TypeError, ValueError) as reason:
         message = f"the memory of a {type(value).__name__} cannot be shared: {reason}"
         raise CallError(message, rule="call.type", hint="pass a host tensor, or a numpy array") from reason
 

@@ -1,5 +1,8 @@
 """Arrays behave as TVM's: copies in and out, shared memory through the protocols."""
 
+import gc
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -87,9 +90,54 @@ def test_torch_shares_memory():
     assert a.numpy().tolist() == [7, 0]
 
 
-def test_dlpack_of_a_type_that_numpy_cannot_export():
-    with pytest.raises(UnsupportedError, match=r"bfloat16 has no DLPack form in numpy: .*\[array.dlpack\]"):
-        np.from_dlpack(empty(2, "bfloat16"))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float16", "bool"])
+@pytest.mark.parametrize("as_capsule", [False, True])
+def test_dlpack_of_types_that_numpy_has_no_name_for(dtype, as_capsule):
+    given = empty((2, 3), dtype)
+    given.array[...] = np.float32([[1, 0, 1], [0, 1, 0]]).astype(given.array.dtype)
+    taken = from_dlpack(given.to_dlpack() if as_capsule else given)
+    assert (taken.dtype, taken.shape) == (dtype, (2, 3))
+    assert np.shares_memory(taken.array, given.array)
+    taken.array[1] = taken.array[0]
+    del taken
+    gc.collect()
+    assert given.array.astype("float32").tolist() == [[1, 0, 1]] * 2
+
+
+def test_dlpack_keeps_the_memory_of_what_is_gone():
+    taken = from_dlpack(tensor(np.full(1000, 3.0)).to_dlpack())
+    gc.collect()
+    assert taken.array.tolist() == [3.0] * 1000
+    taken = from_dlpack(NDArray(np.ones((4, 6), ml_dtypes.bfloat16)[1:, ::2]))
+    gc.collect()
+    assert taken.array.tolist() == [[1.0] * 3] * 3
+    assert from_dlpack(empty((0, 2), "bfloat16")).shape == (0, 2)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_dlpack_gives_the_memory_back_once(dtype):
+    array = np.ones(8, dtype)
+    held = sys.getrefcount(array)
+    for _ in range(20):
+        taken = from_dlpack(NDArray(array).to_dlpack())
+        assert sys.getrefcount(array) > held
+        del taken
+        from_dlpack(NDArray(array))
+        NDArray(array).to_dlpack()
+    gc.collect()
+    assert sys.getrefcount(array) == held
+
+
+def test_dlpack_of_a_type_that_has_no_number():
+    strange = NDArray(np.zeros(2, "datetime64[s]"))
+    with pytest.raises(UnsupportedError, match=r"datetime64\[s\] has no DLPack form: .*\[array.dlpack\]"):
+        np.from_dlpack(strange)
+
+
+@pytest.mark.parametrize("source", [3, "text", [1.0]])
+def test_what_has_no_dlpack_form(source):
+    with pytest.raises(UnsupportedError, match=r"the memory of a \w+ cannot be shared(?s:.*)\[array.dlpack\]"):
+        from_dlpack(source)
 
 
 def test_printing():
