@@ -6,7 +6,7 @@ from mlcref.on_use import names_on_use
 from mlcref.runtime.array import Device, NDArray, cpu, device, empty, from_dlpack, tensor
 
 if TYPE_CHECKING:
-    from mlcref.runtime import nd
+    from mlcref.runtime import dlpack, nd
     from mlcref.runtime.batch import Builders
     from mlcref.runtime.build import LoadedKernels, build_kernels
     from mlcref.runtime.compiler import find_compiler, why_no_compiler
@@ -26,14 +26,14 @@ else:
             "mlcref.runtime.signature": "BufferParam Param ScalarParam",
             "mlcref.runtime.timing": "BenchmarkResult time_evaluator",
         },
-        ["nd"],
+        ["dlpack", "nd"],
     )
 
 Tensor = NDArray
 """TVM's newer name."""
 
 __all__ = [
-    "tensor", "empty", "from_dlpack", "nd", "NDArray", "Tensor", "Device", "cpu", "device",
+    "tensor", "empty", "from_dlpack", "dlpack", "nd", "NDArray", "Tensor", "Device", "cpu", "device",
     "Builders", "build_kernels", "LoadedKernels", "find_compiler", "why_no_compiler",
     "Launcher", "Bound", "Module", "Param", "BufferParam", "ScalarParam",
     "BenchmarkResult", "time_evaluator",

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mlcref import dtype as dtypes
+from mlcref import runtime
 from mlcref.errors import CallError, UnsupportedError
 from mlcref.records import dataclass
-from mlcref.runtime import dlpack
 from mlcref.runtime.launch import ArrayHolder
 
 _DEVICE_TYPES = {"cpu": 1, "cuda": 2}  # DLPack's numbers
@@ -157,7 +157,7 @@ class NDArray(ArrayHolder):
 
     def __dlpack__(self, **request: Any) -> Any:
         try:
-            return dlpack.exported(self.array, **request)
+            return runtime.dlpack.exported(self.array, **request)
         except BufferError as reason:
             message = f"{self.dtype} has no DLPack form: {reason}"
             raise UnsupportedError(message, rule="array.dlpack") from reason
@@ -232,7 +232,7 @@ def from_dlpack(source: Any) -> NDArray:
     array([1., 0.], dtype=float32)
     """
     try:
-        return NDArray(dlpack.imported(source))
+        return NDArray(runtime.dlpack.imported(source))
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as reason:
         message = f"the memory of a {type(source).__name__} cannot be shared: {reason}"
         raise UnsupportedError(message, rule="array.dlpack", hint="tensor(...) makes a copy") from reason

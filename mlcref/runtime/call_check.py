@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mlcref import dtype as dtypes
+from mlcref import runtime
 from mlcref.errors import CallError
-from mlcref.runtime import dlpack
 from mlcref.runtime.signature import BufferParam, Param, ScalarParam, extra_symbols
 
 Array = np.ndarray[Any, Any]
@@ -134,7 +134,9 @@ class _Call:
         if isinstance(argument, np.ndarray):
             return argument.view(np.ndarray)
         try:
-            return dlpack.imported(argument) if hasattr(argument, "__dlpack__") else np.asarray(memoryview(argument))  # type: ignore[arg-type]
+            if hasattr(argument, "__dlpack__"):
+                return runtime.dlpack.imported(argument)
+            return np.asarray(memoryview(argument))  # type: ignore[arg-type]
         except (BufferError, RuntimeError, TypeError, ValueError) as reason:
             self.refuse_type(param, argument, reason)
 

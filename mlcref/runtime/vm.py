@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from mlcref import dtype as dt
+from mlcref import runtime
 from mlcref.errors import CallError, MlcrefError, UnsupportedError
 from mlcref.ir import PrimFunc, graph
 from mlcref.ir.registry import get_global_func
 from mlcref.ir.shapes import Sizes, evaluate, match_arguments
 from mlcref.records import dataclass
-from mlcref.runtime import dlpack, timing, vm_profile
+from mlcref.runtime import timing, vm_profile
 from mlcref.runtime.array import Device, NDArray, constant, cpu, tensor
 from mlcref.runtime.launch import KernelSequence
 from mlcref.runtime.vm_profile import ProfileReport
@@ -324,7 +325,7 @@ def _accepted(info: graph.StructInfo, value: Any) -> Any:
     if not hasattr(value, "__dlpack__"):
         return value
     try:
-        return NDArray(dlpack.imported(value))
+        return NDArray(runtime.dlpack.imported(value))
     except (BufferError, RuntimeError, TypeError, ValueError) as reason:
         message = f"the memory of a {type(value).__name__} cannot be shared: {reason}"
         raise CallError(message, rule="call.type", hint="pass a host tensor, or a numpy array") from reason
