@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mlcref.ir import graph
+from mlcref.ir import graph, structural_equal
 from mlcref.ir.base import NO_ATTRS
 from mlcref.ir.expr import Var as Dimension
 from mlcref.ir.function import GlobalVar, IRModule
@@ -24,9 +24,10 @@ class FuseOps(Pass):
 
     Programs say what kind they are (``AnnotateTIROpPattern``). A sum of products takes what follows it element by
     element; elementwise programs and broadcasts join what uses them; injective ones join each other. A group has one
-    result that is used outside; constants are its arguments. The new functions have the attribute ``Primitive`` and
-    ``FuseTIR`` makes tensor programs of them. Calls with scalars, several results, or programs that cannot be joined
-    (such as those with indices of different types) stay as they are. Source: ``relax.transform.FuseOps``.
+    result that is used outside; constants are its arguments. The new functions have the attribute ``Primitive``, and
+    groups that are the same share one; ``FuseTIR`` makes tensor programs of them. Calls with scalars, several results,
+    or programs that cannot be joined (such as those with indices of different types) stay as they are. Source:
+    ``relax.transform.FuseOps``.
 
     >>> list(FuseOps()(IRModule({})).functions)
     []
@@ -63,6 +64,10 @@ class _Call:
 
 
 class _Fuse(Rewriter):
+    def __init__(self, module: IRModule) -> None:
+        super().__init__(module)
+        self.made: dict[str, list[str]] = {}
+
     def function(self, func: graph.Function) -> graph.Function:
         if PRIMITIVE in func.attrs:
             return func
@@ -103,10 +108,19 @@ class _Fuse(Rewriter):
         func = graph.Function(
             tuple([param for param, _ in params.values()]), body, result.struct_info, NO_ATTRS.updated({PRIMITIVE: 1})
         )
-        name = self.add("_".join(["fused", *[self.name_of(member) for member in members]]), func)
+        name = self.shared("_".join(["fused", *[self.name_of(member) for member in members]]), func)
         args = tuple([value for _, value in params.values()])
         last = members[-1].binding.var
         return graph.VarBinding(last, graph.Call(GlobalVar(name), args, NO_ATTRS, (last.struct_info,)))
+
+    def shared(self, hint: str, func: graph.Function) -> str:
+        """The name of a function that was made before and is the same, else the one that ``func`` gets."""
+        known = self.made.setdefault(hint, [])
+        name = next((name for name in known if structural_equal(self.result[name], func)), None)
+        if name is None:
+            name = self.add(hint, func)
+            known.append(name)
+        return name
 
     def operand_of(
         self, item: graph.GraphExpr, own: dict[graph.Var, graph.Var],

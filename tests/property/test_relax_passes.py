@@ -163,6 +163,7 @@ PASSES = {
     "AnnotateTIROpPattern": [transform.AnnotateTIROpPattern()],
     "FuseOps": [transform.AnnotateTIROpPattern(), transform.FuseOps()],
     "FuseTIR": [transform.AnnotateTIROpPattern(), transform.FuseOps(), transform.FuseTIR()],
+    "StaticPlanMemory": [transform.StaticPlanMemory()],
     "SplitLayoutRewritePreproc": [transform.AttachAttrLayoutFreeBuffers(), transform.SplitLayoutRewritePreproc()],
 }
 

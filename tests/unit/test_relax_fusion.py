@@ -347,3 +347,23 @@ def test_programs_with_indices_of_different_types_stay():
     after = grouped(module)
     assert calls_of(after) == ["matmul", "bias", "relu"]
     assert run(after) == run(module)
+
+
+def test_groups_that_are_the_same_share_a_function():
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorStructInfo((4, 4), "float32"))
+    v = relax.Var("v", relax.TensorStructInfo((4,), "float32"))
+    with bb.function("main", [x, v]):
+        with bb.dataflow():
+            y = x
+            for weight in (1.0, 2.0, 3.0):
+                y = bb.emit(relax.op.matmul(y, relax.const(np.full((4, 4), weight, "float32"))))
+                y = bb.emit(relax.op.nn.relu(bb.emit(relax.op.add(y, v))))
+            y = bb.emit(relax.op.matmul(y, x))
+            out = bb.emit_output(relax.op.nn.relu(bb.emit(relax.op.add(y, y))))
+        bb.emit_func_output(out)
+    module = bb.get()
+    fused = relax.get_pipeline("zero")(module)
+    assert sorted(fused.functions) == ["fused_matmul_add1_relu", "fused_matmul_add_relu", "main"]
+    data = [np.arange(16, dtype="float32").reshape(4, 4) - 7, np.float32([1, -2, 3, -4])]
+    assert interpret_graph(fused, *data).tolist() == interpret_graph(module, *data).tolist()
