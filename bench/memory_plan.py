@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.tvm_plans import recorded
 from mlcref import relax
 from mlcref.benchmark.networks import NETWORKS
 from mlcref.ir import IRModule
@@ -30,10 +31,13 @@ float32 (`mlcref/benchmark/networks.py`): legalized, *one* kernel for *each* ope
 `get_pipeline("autoschedule")` leaves them. *Sum* is what the values between the kernels take when each has memory of
 its own, *bound* what is alive at once at some kernel, which no plan can be below, *plan* what `StaticPlanMemory` takes.
 *In place* counts the values that are written over an input which nothing needs any more, as the accesses of the
-kernel's program allow; bound and plan count such a pair once. Weights and results are not counted. In MiB.
+kernel's program allow; bound and plan count such a pair once. *TVM* is what `StaticPlanBlockMemory` of TVM 0.27 takes
+for the same graph, in the second row as TVM fuses it (`python -m bench.tvm_plans`). Weights and results are not
+counted. In MiB.
 
 """
-COLUMNS = ("network", "kernels", "values", "sum", "bound", "plan", "ratio", "in place", "bound", "plan", "ratio")
+COLUMNS = ("network", "kernels", "values", "sum", "bound", "plan", "ratio", "in place", "bound", "plan", "ratio",
+           "TVM")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Row:
         over = sum(value.over is not None for value in self.shared.values)
         return (
             self.network, self.form, str(len(self.alone.values)), _mib(self.alone.total), *_plan(self.alone),
-            str(over), *_plan(self.shared),
+            str(over), *_plan(self.shared), _mib(recorded()[self.network][self.form]),
         )  # fmt: skip
 
     @property

@@ -36,7 +36,7 @@ class StaticPlanMemory(Pass):
     The compiler makes programs that write over an input for such calls, and plans every module that has no plan. Plan
     scheduled programs: whether an input may be overwritten depends on the schedule. In functions with symbolic extents
     only ``in_place`` is known; their offsets are chosen at the first call with arguments of some shape. Source:
-    ``relax.transform.StaticPlanMemory``, which says the same with bindings (``R.memory.alloc_storage``).
+    ``relax.transform.StaticPlanBlockMemory``, which says the same with bindings (``R.memory.alloc_storage``).
 
     >>> list(StaticPlanMemory()(IRModule({})).functions)
     []

@@ -20,9 +20,12 @@ from mlcref.relax.pipeline import Sequential
 from mlcref.relax.plan_memory import StaticPlanMemory
 from mlcref.relax.run_codegen import RunCodegen
 
+StaticPlanBlockMemory = StaticPlanMemory
+"""TVM's newer name."""
+
 __all__ = [
     "AnnotateTIROpPattern", "AttachAttrLayoutFreeBuffers", "BindParams", "DeadCodeElimination",
     "DecomposeOpsForInference", "FoldConstant", "FuseOps", "FuseOpsByPattern", "FuseTIR", "FusionPattern",
     "LegalizeOps", "MergeCompositeFunctions", "Normalize", "PatternCheckContext", "RunCodegen", "Sequential",
-    "SplitLayoutRewritePreproc", "StaticPlanMemory", "bind", "function_pass", "module_pass",
+    "SplitLayoutRewritePreproc", "StaticPlanBlockMemory", "StaticPlanMemory", "bind", "function_pass", "module_pass",
 ]  # fmt: skip
