@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from mlcref.errors import MlcrefError, TypeMismatch, UnsupportedError
+from mlcref.errors import MlcrefError, UnsupportedError
 from mlcref.importers import (  # noqa: F401  (they fill the table)
     torch_arithmetic,
     torch_attention,
@@ -15,7 +15,7 @@ from mlcref.importers import (  # noqa: F401  (they fill the table)
     torch_windows,
 )
 from mlcref.importers.fx_errors import CUSTOM, UnsupportedNode
-from mlcref.importers.fx_table import METHODS, Converter, functions, modules
+from mlcref.importers.fx_table import Converter, functions, method, modules
 from mlcref.importers.in_place import InPlace
 from mlcref.importers.torch_types import dtype_name
 from mlcref.ir import IRModule, constant, graph
@@ -24,6 +24,9 @@ from mlcref.runtime.array import tensor
 
 InputInfo = Sequence[tuple[Sequence[Any], str]]
 Custom = Mapping[Any, Callable[[Any, "FxImporter"], Any]]
+_BROKEN = (TypeError, ValueError, LookupError, AttributeError)
+"""What a conversion raises for operands that torch would refuse as well, or for symbolic extents: ``TypeMismatch``
+among others."""
 _OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
 """Names of numpy that torch takes, too, for some of its own."""
 
@@ -240,7 +243,7 @@ class FxImporter:
         except UnsupportedError as error:
             what, rule = f"{node.name}: {error.what}", error.rule or "fx.node"
             raise UnsupportedNode(what, node, rule=rule, hint=error.hint) from error
-        except TypeMismatch as error:
+        except _BROKEN as error:
             error.add_note(f"while importing {node.format_node()}")
             raise
 
@@ -288,14 +291,21 @@ class FxImporter:
                 self.refuse("fx.module", f"the module {type(layer).__qualname__}")
             return found, (layer,)
         if node.op == "call_method":
-            method = METHODS.get(node.target) or METHODS.get(node.target.removesuffix("_"))
-            if method is None:
+            named = method(node.target)
+            if named is None:
                 self.refuse("fx.method", f"the method {node.target}")
-            return method, ()
+            return named, ()
         _, function = functions().get(id(node.target), ("", None))
+        if function is None and self._of_numbers(node):
+            return lambda _, *args, **kwargs: node.target(*args, **kwargs), ()
         if function is None:
             self.refuse("fx.function", f"the function {_path(node.target)}")
         return function, ()
+
+    def _of_numbers(self, node: Any) -> bool:
+        """Is this a call of Python's own functions on numbers, such as extents? It is computed now."""
+        own = getattr(node.target, "__module__", None) in ("_operator", "builtins", "math")
+        return own and not any(self.is_tensor(one) for one in node.all_input_nodes)
 
 
 def _is_node(arg: Any) -> bool:

@@ -26,10 +26,13 @@ MODULES: dict[str, Converter] = {}
 """Modules by name in ``torch.nn``."""
 VIEWS: set[Converter] = set()
 """Converters whose result may share memory with their first operand in torch."""
+ALIASES: set[Converter] = set()
+"""Those whose result is their first operand."""
 
 
-def converts(names: str, *, view: bool = False) -> Callable[[Converter], Converter]:
-    """Enter a converter for ``names``: "torch.relu F.relu Tensor.relu nn.ReLU operator.add"; ``view`` as in VIEWS."""
+def converts(names: str, *, view: bool = False, alias: bool = False) -> Callable[[Converter], Converter]:
+    """Enter a converter for ``names``: "torch.relu F.relu Tensor.relu nn.ReLU operator.add"; ``view`` says that it is
+    in VIEWS, ``alias`` in both."""
 
     def enter(converter: Converter) -> Converter:
         for name in names.split():
@@ -39,8 +42,10 @@ def converts(names: str, *, view: bool = False) -> Callable[[Converter], Convert
                 FUNCTIONS[name] = converter
             else:
                 table[last] = converter
-        if view:
+        if view or alias:
             VIEWS.add(converter)
+        if alias:
+            ALIASES.add(converter)
         return converter
 
     return enter
@@ -56,6 +61,18 @@ def look_up(path: str) -> Any:
     for name in rest.split("."):
         found = getattr(found, name, None)
     return found
+
+
+def method(name: str) -> Converter | None:
+    """The converter of a method: of the same name, of that without the underscore of a change in place, or for
+    ``__add__`` and ``__radd__`` that of the operator."""
+    if not (name.startswith("__") and name.endswith("__")):
+        return METHODS.get(name) or METHODS.get(name.removesuffix("_"))
+    plain = FUNCTIONS.get(f"operator.{name[2:-2]}")
+    turned = FUNCTIONS.get(f"operator.{name[3:-2]}") if name.startswith("__r") else None
+    if plain is not None or turned is None:
+        return plain
+    return lambda at, input, other: turned(at, other, input)
 
 
 @cache

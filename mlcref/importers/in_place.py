@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcref.importers.fx_table import VIEWS, Converter, look_up
+from mlcref.importers.fx_table import ALIASES, VIEWS, Converter, look_up
 
 _ASSIGNMENTS = ("iadd", "isub", "imul", "itruediv")
 
@@ -43,9 +43,9 @@ class InPlace:
         first = next((arg for arg in node.args if arg in self.position), None) if node.args else None
         if first is None:
             return
-        if in_place or value is self.importer.env[first]:
+        if in_place or converter in ALIASES:
             self.same[node] = self.same.get(first, first)
-        if in_place or converter is None or converter in VIEWS or node in self.same:
+        if in_place or converter is None or converter in VIEWS or value is self.importer.env[first]:
             self.memory[node] = self._origin(first)
         if in_place:
             for other in self._sharing(first):
@@ -58,7 +58,8 @@ class InPlace:
         if node.op == "call_module":
             return bool(getattr(self.importer.named_modules[node.target], "inplace", False))
         if node.op == "call_method":
-            return bool(node.target.endswith("_") and not node.target.endswith("__"))
+            named = node.target.strip("_") in _ASSIGNMENTS
+            return bool(named or (node.target.endswith("_") and not node.target.endswith("__")))
         assigned = any(node.target is look_up(f"operator.{name}") for name in _ASSIGNMENTS)
         return bool(arguments.get("inplace")) or (assigned and self.importer.is_tensor(node.args[0]))
 

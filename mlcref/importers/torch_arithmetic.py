@@ -9,7 +9,7 @@ from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.importers.fx_table import converts
-from mlcref.importers.torch_types import DEFAULT_FLOAT, dtype_name, result_type
+from mlcref.importers.torch_types import default_float, dtype_name, result_type
 from mlcref.ir import graph
 from mlcref.relax import op
 
@@ -18,7 +18,7 @@ from mlcref.relax import op
 
 def as_float(at: Any, x: Any) -> Any:
     """``x`` in a floating-point type."""
-    return x if dt.is_float(at.info(x).dtype) else at.emit(op.astype(x, DEFAULT_FLOAT))
+    return x if dt.is_float(at.info(x).dtype) else at.emit(op.astype(x, default_float()))
 
 
 def _each(name: str, build: Callable[[Any], Any], floats: bool = True, places: str = "torch Tensor") -> None:
@@ -70,7 +70,7 @@ def operands(at: Any, a: Any, b: Any, *, floats: bool = False) -> tuple[Any, Any
     numbers = [x for x in (a, b) if not at.is_tensor(x)]
     wanted = result_type(tensors, numbers)
     if floats and not dt.is_float(wanted):
-        wanted = DEFAULT_FLOAT
+        wanted = default_float()
     return converted(at, a, wanted), converted(at, b, wanted)
 
 

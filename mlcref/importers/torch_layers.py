@@ -25,12 +25,12 @@ def linear_layer(at: Any, layer: Any, input: Any) -> Any:
 # What a model that does not learn passes on
 
 
-@converts("nn.Identity", view=True)
+@converts("nn.Identity", alias=True)
 def _identity(at: Any, layer: Any, input: Any) -> Any:
     return input
 
 
-@converts("F.dropout F.dropout1d F.dropout2d F.dropout3d F.alpha_dropout", view=True)
+@converts("F.dropout F.dropout1d F.dropout2d F.dropout3d F.alpha_dropout", alias=True)
 def dropout(at: Any, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """The tensor itself; raises ``UnsupportedNode`` where elements would be dropped."""
     at.evaluating(training and p > 0)
@@ -42,7 +42,7 @@ def dropout_layer(at: Any, layer: Any, input: Any) -> Any:
     return dropout(at, input, layer.p, layer.training)
 
 
-converts("nn.Dropout nn.Dropout1d nn.Dropout2d nn.Dropout3d nn.AlphaDropout", view=True)(dropout_layer)
+converts("nn.Dropout nn.Dropout1d nn.Dropout2d nn.Dropout3d nn.AlphaDropout", alias=True)(dropout_layer)
 
 # Normalizations
 

@@ -214,13 +214,24 @@ def item(at: Any, owner: Any, index: Any) -> Any:
         return at.emit(graph.TupleGetItem(owner, index))
     given = index if isinstance(index, tuple) else (index,)
     if len(given) == 1 and at.is_tensor(given[0]):
-        return taken(at, owner, given[0], 0)
+        return taken(at, owner, _from_the_end(at, given[0], at.shape(owner)[0]), 0)
     return _picked(at, owner, _complete(at, given, len(at.shape(owner))))
+
+
+def _from_the_end(at: Any, indices: Any, extent: Any) -> Any:
+    """Indices of which negative ones count from the end, counted from the front."""
+    dtype = at.info(indices).dtype
+    if not dt.is_integer(dtype) or dtype.startswith("u"):
+        return indices
+    negative = at.emit(op.less(indices, graph.const(0, dtype)))
+    if not isinstance(extent, int):
+        at.refuse("fx.argument", "to index along an extent that is not a number", "torch.index_select is converted")
+    return at.emit(op.where(negative, at.emit(op.add(indices, graph.const(extent, dtype))), indices))
 
 
 def _complete(at: Any, index: tuple[Any, ...], ndim: int) -> list[Any]:
     """``index`` with a slice for each axis that it leaves out."""
-    if any(not isinstance(entry, int | slice | type(None) | type(...)) for entry in index):
+    if any(isinstance(entry, bool) or not isinstance(entry, int | slice | type(None) | type(...)) for entry in index):
         at.refuse("fx.argument", f"to index by {index!r}", "torch.index_select and torch.where are converted")
     own = sum(isinstance(entry, int | slice) for entry in index)
     place = index.index(...) if ... in index else len(index)
@@ -294,13 +305,20 @@ def _embedding_layer(at: Any, layer: Any, input: Any) -> Any:
 # Types and new tensors
 
 
-@converts("Tensor.to Tensor.type", view=True)
+@converts("Tensor.to", view=True)
 def to(at: Any, input: Any, *wanted: Any, dtype: Any = None, device: Any = None, **options: Any) -> Any:
     """A tensor converted; devices are none of the graph's business."""
     dtypes = [given for given in (*wanted, dtype) if type(given) is look_up("torch.dtype")]
     like = [at.info(given).dtype for given in wanted if at.is_tensor(given)]
     names = [dtype_name(given) for given in dtypes] + like
     return as_type(at, input, names[0]) if names else input
+
+
+@converts("Tensor.type", view=True)
+def _type(at: Any, input: Any, dtype: Any = None) -> Any:
+    if type(dtype) is not look_up("torch.dtype"):
+        at.refuse("fx.argument", f"the type {dtype!r}", "give a torch.dtype")
+    return as_type(at, input, dtype_name(dtype))
 
 
 def as_type(at: Any, input: Any, dtype: str) -> Any:

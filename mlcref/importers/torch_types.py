@@ -7,8 +7,17 @@ from typing import Any
 
 from mlcref import dtype as dt
 from mlcref.errors import UnsupportedError
+from mlcref.importers.fx_table import look_up
 
-DEFAULT_FLOAT = "float32"
+
+def default_float() -> str:
+    """The type of what torch makes of Python's floats, and of integers that are divided.
+
+    >>> default_float()
+    'float32'
+    """
+    ask = look_up("torch.get_default_dtype")
+    return "float32" if ask is None else dtype_name(ask())
 
 
 def dtype_name(dtype: Any) -> str:
@@ -46,7 +55,7 @@ def result_type(tensors: Sequence[tuple[str, int]], scalars: Sequence[Any] = ())
 
 
 def _scalar_type(value: Any) -> str:
-    return "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else DEFAULT_FLOAT
+    return "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else default_float()
 
 
 def _widest(dtypes: Sequence[str]) -> str:

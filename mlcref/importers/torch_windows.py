@@ -234,11 +234,11 @@ for _dims in (1, 2):
 
 @converts("F.pixel_shuffle torch.pixel_shuffle")
 def _pixel_shuffle(at: Any, input: Any, upscale_factor: int) -> Any:
-    n, c, h, w = at.shape(input)
-    r = upscale_factor
-    split = at.emit(op.reshape(input, [n, c // (r * r), r, r, h, w]))
-    turned = at.emit(op.permute_dims(split, [0, 1, 4, 2, 5, 3]))
-    return at.emit(op.reshape(turned, [n, c // (r * r), h * r, w * r]))
+    *batch, c, h, w = at.shape(input)
+    r, first = upscale_factor, len(batch)
+    split = at.emit(op.reshape(input, [*batch, c // (r * r), r, r, h, w]))
+    turned = at.emit(op.permute_dims(split, [*range(first), *(first + axis for axis in (0, 3, 1, 4, 2))]))
+    return at.emit(op.reshape(turned, [*batch, c // (r * r), h * r, w * r]))
 
 
 converts("nn.PixelShuffle")(lambda at, layer, input: _pixel_shuffle(at, input, layer.upscale_factor))

@@ -80,6 +80,8 @@ def _exact(array: Array) -> Approximate:
 
 def _operated(node: Any, operands: list[Any]) -> Any:
     operator = operator_of(node) if isinstance(node, graph.Call) else None
+    if operator is not None and _is_exact(node, operands):
+        return _exact(operator.compute([_content(operand) for operand in operands], node.attrs))
     rule = None if operator is None else RULES.get(operator.name.removeprefix("relax."))
     if operator is None or rule is None:
         what = operator.name if operator is not None else getattr(node, "op", type(node).__name__)
@@ -87,6 +89,22 @@ def _operated(node: Any, operands: list[Any]) -> Any:
     operands += [None] * (len(operator.operands) - len(operands))
     with np.errstate(all="ignore"):  # what is not a number is so in the graph, too
         return rule(operator, *operands, **operator.converted(node.attrs))
+
+
+def _is_exact(node: graph.Call, operands: list[Any]) -> bool:
+    """Are these integers or bools that come of exact operands?"""
+    info = node.struct_info
+    if not isinstance(info, graph.TensorStructInfo) or dt.is_float(info.dtype):
+        return False
+    tensors = [one for operand in operands for one in (operand if isinstance(operand, tuple) else (operand,))]
+    return not any(isinstance(one, Approximate) and np.any(one.error) for one in tensors)
+
+
+def _content(operand: Any) -> Any:
+    """An exact operand as the reference takes it."""
+    if isinstance(operand, tuple):
+        return tuple([_content(one) for one in operand])
+    return operand.value.astype(dt.numpy_dtype(operand.dtype)) if isinstance(operand, Approximate) else operand
 
 
 def rule(names: str) -> Callable[[R], R]:
@@ -200,8 +218,9 @@ def _filled_like(operator: Operator, x: Approximate, dtype: str | None) -> Appro
 
 RULES.update({
     "add": lambda _, a, b: a + b, "subtract": lambda _, a, b: a - b, "multiply": lambda _, a, b: a * b,
-    "divide": lambda _, a, b: a / b, "square": lambda _, x: x * x, "sqrt": lambda _, x: x.sqrt(),
-    "exp": lambda _, x: x.exp(), "erf": lambda _, x: x.erf(), "rsqrt": lambda _, x: _one(x) / x.sqrt(),
+    "divide": lambda _, a, b: a / b, "ewise_fma": lambda _, a, b, c: a * b + c, "square": lambda _, x: x * x,
+    "sqrt": lambda _, x: x.sqrt(), "exp": lambda _, x: x.exp(), "erf": lambda _, x: x.erf(),
+    "rsqrt": lambda _, x: _one(x) / x.sqrt(),
 })  # fmt: skip
 
 
@@ -233,6 +252,17 @@ def _log(operator: Operator, x: Approximate) -> Approximate:
     with np.errstate(all="ignore"):
         inherited = np.where(x.value > x.error, -np.log1p(-x.error / x.value), np.inf)
     return x.rounded(operator.compute([x.value], {}), inherited, roundings=2 * ULPS)
+
+
+@rule("power")
+def _power(operator: Operator, x: Approximate, y: Approximate) -> Approximate:
+    """Monotone in the base and in the exponent where the base is positive; else known for exact operands."""
+    value = operator.compute([x.value, y.value], {})
+    corners = [(x.value + a * x.error, y.value + b * y.error) for a in (-1, 1) for b in (-1, 1)]
+    moved = [np.abs(operator.compute([*corner], {}) - value) for corner in corners]
+    exact = (x.error == 0) & (y.error == 0)
+    inherited = np.where(x.value - x.error > 0, np.maximum.reduce(moved), np.where(exact, 0.0, np.inf))
+    return x.rounded(value, inherited * (1 + 2.0**-40), roundings=2 * ULPS)
 
 
 @rule("nn.silu")

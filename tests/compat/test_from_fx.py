@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import re
 import runpy
@@ -109,6 +110,7 @@ EXPRESSIONS = {
     "masked attention": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=MASK, scale=0.3),
     "softmax": lambda x: F.softmax(x, dim=-1) + torch.softmax(x, 1) + x.log_softmax(0),
     "types": lambda x: (x.double() * 2).to(torch.float32) + (x > 0).float() + torch.arange(8),
+    "constants": lambda x: torch.ones(8) + x - (torch.ones(8) - x) * torch.arange(8.0) / (2 + x.abs()) + 2**x,
     "in place": lambda x: F.relu(x, inplace=True).add_(1).mul_(x) + x,
     "changed operands": lambda x: operator.iadd(x + 1, x) * x,
 }  # fmt: skip
@@ -133,6 +135,7 @@ def test_a_transposed_convolution_is_exact_on_small_integers(layer, shape):
 def test_embeddings_and_integers():
     tokens = torch.tensor([[1, 0, 4], [4, 2, 2]])
     check(traced(lambda x, layer: layer(x) * 2 + layer.weight[x], nn.Embedding(5, 3)), tokens)
+    check(traced(lambda x: torch.arange(12.0).view(6, 2)[x - 3]), tokens, bounded=False)
     check(traced(lambda x: (x // 2 + x % 3 - 1, x / 2, x.sum(), x & 1, x.argmax(-1))), tokens, bounded=False)
 
 
@@ -219,6 +222,22 @@ def test_parameters_as_inputs():
     assert bounded_graph(plain, x.numpy()).covers(model(x).detach().numpy()).all()
 
 
+def test_pythons_own_functions_of_extents():
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    root = graph.call_function(math.sqrt, (graph.call_method("size", (x, -1)),))
+    graph.output(graph.call_function(operator.truediv, (x, root)))
+    check(fx.GraphModule(nn.Module(), graph), normal(2, 5))
+
+
+def test_the_default_type_of_floats():
+    torch.set_default_dtype(torch.float64)
+    try:
+        check(traced(lambda x: x / 2 + torch.ones(3)), torch.tensor([1, 2, 3]))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_tuples():
     one, two = traced(lambda x: (x + 1,)), traced(lambda x: (x + 1, [x * 2, x]))
     info = [((2,), "float32")]
@@ -279,6 +298,12 @@ def test_a_refusal_shows_the_node_in_its_graph():
     )
 
 
+
+
+def later(value, function):
+    return function(value)
+
+
 ATTENTION = nn.MultiheadAttention(2, 1).eval()
 REFUSALS = {
     "the module CELU is not supported  [fx.module]": (lambda x, layer: layer(x), nn.CELU()),
@@ -293,6 +318,10 @@ REFUSALS = {
     "padding_mode='circular' is not supported": (lambda x, c: c(x[None]), nn.Conv1d(3, 3, 1, padding_mode="circular")),
     "var with correction is not": (lambda x: x.var(),),
     "to index by": (lambda x: x[x > 0],),
+    "to index by (True,)": (lambda x: x[True],),
+    "the type 'torch.DoubleTensor'": (lambda x: x.type("torch.DoubleTensor"),),
+    "while contiguous, which may share memory": (lambda x: (x.contiguous(), x.add_(1)),),
+    "while t, which may share memory": (lambda x: later(x.t(), lambda y: (y.contiguous().add_(1), y)),),
     "index 7 of an extent of 3": (lambda x: x[7],),
     "key_padding_mask=lv": (lambda x, a: a(x, x, x, key_padding_mask=x[:, 0] > 0), ATTENTION),
     "a tensor is needed, not NoneType": (lambda x, a: a(x, x, x, need_weights=False), ATTENTION),

@@ -63,14 +63,15 @@ def test_the_bound_holds_in_float32(name):
 def test_every_float_operator_has_a_rule_or_is_named():
     floats = {name for name, (dtypes, _) in RECIPES.items() if "float32" in dtypes}
     assert floats - set(RULES) == {
-        "acos", "acosh", "argmax", "argmin", "asin", "atan2", "atanh", "ceil", "cosh", "ewise_fma", "floor",
-        "floor_divide", "floor_mod", "full", "full_like", "isfinite", "isinf", "isnan", "mod", "nn.dropout", "power",
-        "prod", "round", "sign", "sinh", "tan", "trunc",
+        "acos", "acosh", "argmax", "argmin", "asin", "atan2", "atanh", "ceil", "cosh", "floor", "floor_divide",
+        "floor_mod", "full", "full_like", "isfinite", "isinf", "isnan", "mod", "nn.dropout", "prod", "round", "sign",
+        "sinh", "tan", "trunc",
     }  # fmt: skip
 
 
 X = relax.Var("x", relax.TensorStructInfo((2, 3), "float32"))
 ONES = relax.const(np.ones(3, "float32"))
+THIRD = relax.op.divide(X, relax.const(3.0))
 TWO = relax.const(np.ones(2, "float32"))
 
 
@@ -93,6 +94,12 @@ def test_small_integers_are_exact():
     assert not bound.error.any() and bound.value.tolist() == (x @ x.T).tolist()
 
 
+def test_integers_of_exact_operands_are_exact():
+    place = relax.op.floor_mod(relax.op.argmax(X, 1), relax.const(2, "int64"))
+    bound = bounded_graph(function(place), np.eye(2, 3, dtype="float32"))
+    assert (bound.value.tolist(), bound.error.any(), bound.dtype) == ([0, 1], False, "int64")
+
+
 def test_a_choice_by_a_rounded_number_is_within_both_outcomes():
     third = relax.op.divide(X, relax.const(3.0))
     choice = relax.op.where(relax.op.greater(third, relax.const(1 / 3)), relax.const(5.0), relax.const(7.0))
@@ -104,7 +111,7 @@ def test_a_choice_by_a_rounded_number_is_within_both_outcomes():
 @pytest.mark.parametrize(
     ("call", "what"),
     [
-        (relax.op.argmax(X), r"no rule bounds relax.argmax  \[graph.bound\]\nhint: bound the graph before LegalizeOps"),
+        (relax.op.argmax(THIRD), r"no rule bounds relax.argmax  \[graph.bound\]\nhint: bound the graph before Lega"),
         (relax.op.astype(relax.op.divide(X, relax.const(3.0)), "int32"), "depends on rounding"),
         (relax.op.nn.group_norm(X, TWO, TWO, 1, 0, [1]), "another layout"),
     ],
