@@ -1,15 +1,16 @@
 """Random small models of torch through ``from_fx``: layers, functions and residual connections in any order that fits.
 
 What torch computes, what the oracle says of the graph and of its tensor programs, and for some what runs compiled, all
-stay within the bound of the graph.
+stay within the bound of the graph. Graphs with changes in place compute what torch does, or are refused.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the importer is compared with torch, which is not installed")
@@ -18,6 +19,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from fx_check import check  # noqa: E402
 
+from mlcref.importers import UnsupportedNode, from_fx  # noqa: E402
+from mlcref.interp.graph import interpret_graph  # noqa: E402
 from mlcref.runtime.compiler import why_no_compiler  # noqa: E402
 
 
@@ -140,3 +143,47 @@ def test_the_oracle_agrees_with_torch(case: Any) -> None:
 def test_compiled_models_agree_with_torch(case: Any) -> None:
     model, x = case
     check(fx.symbolic_trace(model), x, run=True)
+
+
+WHOLE = slice(None)
+
+
+@st.composite
+def changing(draw: Any) -> fx.GraphModule:
+    """A graph of views, copies and changes in place; some of its values are returned."""
+    graph, root = fx.Graph(), nn.Module()
+    root.relu, root.same, root.dropout = nn.ReLU(inplace=True), nn.Identity(), nn.Dropout(0.5).eval()
+    values = [graph.placeholder("x")]
+    for _ in range(draw(st.integers(2, 8))):
+        value, other = draw(st.sampled_from(values[-4:])), draw(st.sampled_from(values))
+        values.append(draw(st.sampled_from([
+            lambda v, w: graph.call_method("t", (v,)), lambda v, w: graph.call_method("contiguous", (v,)),
+            lambda v, w: graph.call_function(operator.getitem, (v, (WHOLE, slice(0, 3)))),
+            lambda v, w: graph.call_method("clone", (v,)), lambda v, w: graph.call_method("add_", (v, 1.0)),
+            lambda v, w: graph.call_method("mul_", (v, w)), lambda v, w: graph.call_module("relu", (v,)),
+            lambda v, w: graph.call_module("same", (v,)), lambda v, w: graph.call_function(operator.iadd, (v, w)),
+            lambda v, w: graph.call_function(torch.add, (v, w)), lambda v, w: graph.call_method("view", (v, 3, 3)),
+            lambda v, w: graph.call_function(F.relu, (v,), {"inplace": True}),
+            lambda v, w: graph.call_method("reshape", (v, 3, 3)), lambda v, w: graph.call_method("float", (v,)),
+            lambda v, w: graph.call_function(operator.getitem, (graph.call_method("chunk", (v, 1)), 0)),
+            lambda v, w: graph.call_module("dropout", (v,)),
+        ]))(value, other))  # fmt: skip
+    graph.output(tuple(draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))))
+    return fx.GraphModule(root, graph)
+
+
+@settings(quick, max_examples=150)
+@given(model=changing())
+def test_changes_in_place_are_followed_or_refused(model: fx.GraphModule) -> None:
+    x = torch.arange(-4.0, 5.0).view(3, 3)
+    try:
+        wanted = model(x.clone())
+    except RuntimeError:  # operands that overlap: torch refuses
+        return
+    try:
+        module = from_fx(model, [((3, 3), "float32")])
+    except UnsupportedNode as refused:
+        event(str(refused.rule))
+        return
+    for found, value in zip(interpret_graph(module, x.numpy()), wanted, strict=True):
+        assert found.tolist() == value.tolist()
