@@ -15,7 +15,7 @@ from mlcref.relax import op
 # Questions about a tensor, which are answered now
 
 
-@converts("Tensor.size")
+@converts("Tensor.size torch.ops.aten.sym_size.int")
 def _size(at: Any, input: Any, dim: int | None = None) -> Any:
     return at.shape(input) if dim is None else at.shape(input)[dim]
 

@@ -177,6 +177,36 @@ def test_a_residual_block_compiles():
         assert bounded_graph(module, x.numpy()).covers(found).all()
 
 
+class Exported(nn.Module):
+    """Layers, functions and questions about shapes in one, as dynamo writes them down."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(8, 8), nn.LayerNorm(8)
+        self.conv, self.batch_norm = nn.Conv1d(6, 6, 3, padding=1), nn.BatchNorm1d(6)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16)
+        self.cross = nn.MultiheadAttention(8, 2, kdim=3, vdim=5, batch_first=True)
+
+    def forward(self, x):
+        batch, length, size = x.shape
+        y = self.batch_norm(self.conv(self.norm(F.gelu(self.linear(x)))))
+        heads = y.view(batch, length, 2, size // 2).transpose(1, 2)
+        z = F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).reshape(batch, length, size)
+        crossed, _ = self.cross(z, x[..., :3], x[..., 3:])
+        return self.encoder(z + x)[:, -1], crossed, y.mean(-1)
+
+
+@pytest.mark.parametrize("how", ["traced", pytest.param("exported", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_both_kinds_of_traces(how):
+    torch.manual_seed(0)
+    model, x = Exported().eval(), normal(*SEQUENCE)
+    if how == "traced":
+        check(fx.symbolic_trace(model), x)
+    else:
+        check(torch._dynamo.export(model)(x).graph_module, x)
+
+
 def test_symbolic_batches():
     n = mlcref.tir.Var("n", "int64")
     model = traced(lambda x, layer: layer(x.view(x.shape[0], -1)), nn.Linear(48, 2))
