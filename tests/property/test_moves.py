@@ -144,6 +144,56 @@ def test_a_plain_copy_is_known() -> None:
     agree(of_four("B[v] = A[v]"), [np.arange(4, dtype="int32")])
 
 
+def program(body: str) -> PrimFunc:
+    """A program of blocks over 4 elements: ``C`` is allocated."""
+    lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    found = from_source(f"""
+@T.prim_func
+def main(A: T.Buffer((4,), "int32"), B: T.Buffer((4,), "int32")):
+    C = T.alloc_buffer((4,), "int32")
+{lines}
+""")
+    assert isinstance(found, PrimFunc)
+    return found
+
+
+def nest(statement: str, extent: int = 4) -> str:
+    return f"""for i in range({extent}):
+    with T.block("x"):
+        v = T.axis.spatial({extent}, i)
+        {statement}
+"""
+
+
+def test_one_nest_after_the_other() -> None:
+    """Whole tensors on the way, remainders of negative numbers, comparisons with equality."""
+    array = np.array([5, 6, 7, 8], "int32")
+    agree(program(nest("C[v] = A[(v - 3) % 4]") + nest("B[v] = T.if_then_else(v <= 1, C[3 - v], A[v])")), [array])
+    agree(program(nest("B[v] = A[v]") + nest("B[v] = T.if_then_else(v >= 2, A[0], A[v // 2])")), [array])
+    agree(program(nest("B[v] = A[v]") + nest("B[v] = A[3 - v]", 2)), [array])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        nest("C[v] = A[v]", 3) + nest("B[v] = C[v]"),
+        nest("B[v] = A[v]") + nest("B[v] = B[3 - v]"),
+        nest("A[v] = 0") + nest("B[v] = A[v]"),
+        nest("B[v % 4] = A[v // 2]", 8),
+        nest("T.reads()\n        with T.init():\n            B[v] = 1\n        B[v] = A[v]"),
+    ],
+    ids=["part of a tensor", "in place", "an input", "twice", "an init"],
+)
+def test_what_depends_on_an_order_is_left_to_the_oracle(body: str) -> None:
+    assert moved(program(body), [np.arange(4, dtype="int32")]) is None
+
+
+def test_other_conversions_are_left_to_the_oracle() -> None:
+    A = te.placeholder((2,), name="A")
+    converted = te.create_prim_func([A, te.compute((2,), lambda i: A[i].astype("int32"), name="B")])
+    assert moved(converted, [np.array([1.5, -1.5], "float32")]) is None
+
+
 @pytest.mark.parametrize("statement", LEFT_TO_THE_ORACLE.values(), ids=LEFT_TO_THE_ORACLE)
 def test_other_programs_are_left_to_the_oracle(statement: str) -> None:
     assert moved(of_four(statement), [np.arange(4, dtype="int32")]) is None
