@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlcref.interp.graph import interpret_graph
     from mlcref.lower import lower_module as lower
     from mlcref.runtime.array import cpu, device
+    from mlcref.runtime.devices import context, cuda, gpu
 else:
     __getattr__, __dir__ = names_on_use(
         __name__,
@@ -39,6 +40,7 @@ else:
             "mlcref.interp.run": "interpret",
             "mlcref.interp.graph": "interpret_graph",
             "mlcref.runtime.array": "cpu device",
+            "mlcref.runtime.devices": "context cuda gpu",
         },
         [
             "arith", "autoschedule", "codegen", "driver", "interp", "lower", "nd", "relax", "runtime", "schedule",
@@ -56,8 +58,8 @@ operators_on_use("mlcref.relax.op")
 __version__ = "0.1.0"
 
 __all__ = [
-    "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "cpu", "device", "dtype",
-    "errors", "get_global_func", "interp", "interpret", "interpret_graph", "ir", "list_global_func_names", "lower",
-    "nd", "register_func", "register_global_func", "relax", "remove_global_func", "runtime", "schedule", "script",
-    "target", "te", "tir", "topi", "transform", "verify",
+    "IRModule", "MlcrefError", "TVMError", "arith", "autoschedule", "build", "compile", "context", "cpu", "cuda",
+    "device", "dtype", "errors", "get_global_func", "gpu", "interp", "interpret", "interpret_graph", "ir",
+    "list_global_func_names", "lower", "nd", "register_func", "register_global_func", "relax", "remove_global_func",
+    "runtime", "schedule", "script", "target", "te", "tir", "topi", "transform", "verify",
 ]  # fmt: skip

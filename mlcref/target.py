@@ -2,4 +2,7 @@
 
 from mlcref.ir.target import Target
 
-__all__ = ["Target"]
+create = Target
+"""TVM's older name."""
+
+__all__ = ["Target", "create"]

@@ -68,13 +68,15 @@ class Module:
         return self[name]
 
     def time_evaluator(
-        self, func_name: str, dev: Device | None = None, number: int = 10, repeat: int = 1, min_repeat_ms: float = 0
-    ) -> Callable[..., BenchmarkResult]:
+        self, func_name: str, dev: Device | None = None, number: int = 10, repeat: int = 1, min_repeat_ms: float = 0,
+        ctx: Device | None = None,
+    ) -> Callable[..., BenchmarkResult]:  # fmt: skip
         """A function that times ``func_name`` on its arguments, in seconds per call: ``.mean``, ``.median``,
-        ``.results``.
+        ``.results``. ``ctx`` is TVM's older name of ``dev``.
 
         Raises ``UnsupportedError`` for a device other than the host.
         """
+        dev = ctx if dev is None else dev
         if dev is not None and dev.type != cpu().type:
             raise UnsupportedError(f"this module does not run on {dev}", rule="module.device", hint="use cpu(0)")
         return runtime.time_evaluator(self[func_name], number, repeat, min_repeat_ms)

@@ -98,7 +98,7 @@ def alternate_parallel(args: Tensors, num_blocks: int, num_threads: int) -> te.S
 def test_broadcast_add(shapes: Any) -> None:
     args = broadcast_add(*shapes)
     a, b = small_integers(args[:2])
-    with tvm.target.Target("cuda --max_num_threads=8"):
+    with tvm.target.create("cuda --max_num_threads=8"):
         one, other = continuous_parallel(args), alternate_parallel(args, 2, 4)
     assert threads(one, args)["threadIdx.x"] == 8
     assert threads(other, args) == {"blockIdx.x": 2, "threadIdx.x": 4}
@@ -177,6 +177,10 @@ def test_there_is_no_device() -> None:
     args, s = matmul_gpu(8, 2, 2, 2, 4)
     with pytest.raises(tvm.TVMError, match="no backend for target cuda"):
         tvm.build(s, args, "cuda")
+    ctx = tvm.gpu(0)
+    assert (ctx, ctx.exist) == (tvm.cuda(0), False)
+    with pytest.raises(tvm.TVMError, match="no arrays on device"):
+        tvm.nd.array(small_integers(args)[0], ctx)
 
 
 # ---- convolution

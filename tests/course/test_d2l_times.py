@@ -56,10 +56,11 @@ def test_the_time_of_a_copy_by_numpy_and_by_tensors() -> None:
 
 def gflops(args: Tensors, s: te.Schedule, operations: int, expected: np.ndarray[Any, Any]) -> float:
     """Operations a second, in billions, of a schedule that computes ``expected`` of :func:`small_integers`."""
-    module = tvm.build(s, args, "llvm -mcpu=skylake-avx512")
-    a, b = (tvm.nd.array(array) for array in small_integers(args[:2]))
-    c = tvm.nd.array(np.full(expected.shape, np.nan, "float32"))
-    timer = module.time_evaluator(module.entry_name, dev=tvm.cpu(), number=2)
+    target = "llvm -mcpu=skylake-avx512"
+    module, ctx = tvm.build(s, args, target), tvm.context(target, 0)
+    a, b = (tvm.nd.array(array, ctx) for array in small_integers(args[:2]))
+    c = tvm.nd.array(np.full(expected.shape, np.nan, "float32"), ctx)
+    timer = module.time_evaluator(module.entry_name, ctx=ctx, number=2)
     seconds = float(timer(a, b, c).mean)
     np.testing.assert_array_equal(c.asnumpy(), expected)
     return operations / seconds / 1e9
