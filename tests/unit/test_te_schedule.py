@@ -295,3 +295,21 @@ def test_a_whole_reduction_is_tensorized() -> None:
     _, _, inner, _ = s[C].tile(*C.op.axis, 4, 4)
     s[C].tensorize(inner, "te.tile")
     assert [block.name for block in blocks_in(applied(s, [A, B, C]).body)][1:] == ["C_o", "C_init"]
+
+
+def test_virtual_threads_are_as_many_axes_as_are_made() -> None:
+    """TE's "vthread" is a new axis each time; TensorIR's are three. One axis for two loops stays one."""
+    A = te.placeholder((4, 6, 4, 8), name="A")
+    B = te.compute((4, 6, 4, 8), lambda *i: A(*i) * 2.0, name="B")
+    for count, expected in [(1, {"vthread"}), (3, {"vthread.x", "vthread.y", "vthread.z"})]:
+        s = te.create_schedule(B.op)
+        for axis in B.op.axis[:count]:
+            s[B].bind(axis, te.thread_axis("vthread", name="v"))
+        s[B].bind(B.op.axis[3], te.thread_axis("threadIdx.x"))
+        found = [node.thread for node in walk(applied(s, [A, B]).body) if isinstance(node, For) and node.thread]
+        assert set(found) == {*expected, "threadIdx.x"}
+    s = te.create_schedule(B.op)
+    for axis in B.op.axis:
+        s[B].bind(axis, te.thread_axis("vthread"))
+    with pytest.raises(tvm.TVMError, match="4 axes of virtual threads, where there are 3"):
+        s.tensor_ir([A, B])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlcref.errors import ScheduleError
+from mlcref.errors import ScheduleError, UnsupportedError
 from mlcref.ir import For, IRModule, Var, constant
 from mlcref.schedule import BlockRV, LoopRV
 from mlcref.schedule import Schedule as TensorIRSchedule
@@ -24,6 +24,7 @@ from mlcref.te.schedule.stage import Fuse, Relation, Split, Stage
 from mlcref.te.tensor import ComputeOp, Tensor
 
 Loops = dict[StageAxis, LoopRV]
+_VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 
 
 def realized(stages: Sequence[Stage], args: Sequence[Tensor | Var], origin: Origin, name: str) -> TensorIRSchedule:
@@ -39,9 +40,10 @@ def realized(stages: Sequence[Stage], args: Sequence[Tensor | Var], origin: Orig
             if len(blocks[stage]) == 1 or sch.get_consumers(block):  # one of several values may be wanted by nobody
                 sch.compute_inline(block)
     loops: dict[Stage, Loops] = {}
+    tags = _thread_tags(standing)
     for stage in reversed(standing):
         if isinstance(stage.op, ComputeOp):
-            loops[stage] = _nest(sch, stage, blocks[stage][0], loops)
+            loops[stage] = _nest(sch, stage, blocks[stage][0], loops, tags)
     for stage in standing:
         _mark(sch, stage, loops.get(stage, {}))
     for stage in standing:
@@ -58,7 +60,20 @@ def _place_memory(sch: TensorIRSchedule, blocks: dict[Stage, list[BlockRV]], sta
                 sch.storage_align(block, 0, dimension, factor, offset)
 
 
-def _nest(sch: TensorIRSchedule, stage: Stage, block: BlockRV, loops: dict[Stage, Loops]) -> Loops:
+def _thread_tags(stages: Sequence[Stage]) -> dict[ThreadAxis, str]:
+    """The tags of the thread axes in TensorIR. TE makes a new axis "vthread" each time; here there are three."""
+    axes = list(dict.fromkeys(axis for stage in stages for axis in stage.bindings.values()))
+    virtual = [axis for axis in axes if axis.thread_tag == "vthread"]
+    if len(virtual) > len(_VIRTUAL):
+        raise UnsupportedError(f"{len(virtual)} axes of virtual threads, where there are {len(_VIRTUAL)}", rule="te.S5",
+                               hint="fuse loops before they are bound")  # fmt: skip
+    tags = {axis: axis.thread_tag for axis in axes}
+    return tags if len(virtual) < 2 else {**tags, **dict(zip(virtual, _VIRTUAL, strict=False))}
+
+
+def _nest(
+    sch: TensorIRSchedule, stage: Stage, block: BlockRV, loops: dict[Stage, Loops], tags: dict[ThreadAxis, str]
+) -> Loops:
     """Move the stage and make its loops; returns them by their axes."""
     axes: list[StageAxis] = [*stage.op.axis, *stage.op.reduce_axis]
     if stage.attached is not None:
@@ -68,7 +83,7 @@ def _nest(sch: TensorIRSchedule, stage: Stage, block: BlockRV, loops: dict[Stage
     for relation in stage.relations:
         _relate(sch, relation, own)
     for axis, thread in stage.bindings.items():
-        _bind(sch, stage, own, axis, thread)
+        _bind(sch, stage, own, axis, thread, tags[thread])
     return own
 
 
@@ -99,7 +114,9 @@ def _relate(sch: TensorIRSchedule, relation: Relation, own: Loops) -> None:
         sch.reorder(*[own[axis] for axis in relation.axes])
 
 
-def _bind(sch: TensorIRSchedule, stage: Stage, own: Loops, axis: StageAxis, thread: ThreadAxis) -> None:
+def _bind(
+    sch: TensorIRSchedule, stage: Stage, own: Loops, axis: StageAxis, thread: ThreadAxis, tag: str
+) -> None:
     loop = _loop(stage, own, axis, f"bound to {thread.thread_tag}")
     node = sch.get(loop)
     extent = constant(node.extent) if isinstance(node, For) else None
@@ -108,7 +125,7 @@ def _bind(sch: TensorIRSchedule, stage: Stage, own: Loops, axis: StageAxis, thre
             f"loop {axis.name} of stage {stage.op.name} has {extent} iterations, {thread.thread_tag} is of "
             f"{thread.extent} threads", rule="te.S5",
         )  # fmt: skip
-    sch.bind(loop, thread.thread_tag)
+    sch.bind(loop, tag)
 
 
 def _loop(stage: Stage, own: Loops, axis: StageAxis, wish: str) -> LoopRV:
