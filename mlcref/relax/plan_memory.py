@@ -17,6 +17,7 @@ from mlcref.ir.names import unique_name
 from mlcref.ir.transform import Pass, PassContext, PassInfo
 from mlcref.relax.in_place import in_place_inputs, in_place_program
 from mlcref.relax.rewriter import Rewriter, callee_of, graph_functions, inputs_of, key_of
+from mlcref.relax.wellformed import wellformed_graph
 from mlcref.runtime.memory_plan import Lifetime, least_memory, plan_memory, rounded
 
 MEMORY_PLAN = "memory_plan"
@@ -48,7 +49,9 @@ class StaticPlanMemory(Pass):
         self.in_place = in_place
 
     def transform_module(self, mod: IRModule, ctx: PassContext) -> IRModule:
-        """A copy of ``mod`` with the attributes; variables of one name get names of their own."""
+        """A copy of ``mod`` with the attributes; variables of one name get names of their own. Raises
+        ``WellformedError`` for a graph that breaks an invariant."""
+        wellformed_graph(mod)
         result = mod.clone()
         for name, func in graph_functions(mod).items():
             named = _UniqueNames(mod).function(func)
