@@ -125,7 +125,7 @@ class Approximate:
             return Approximate(value, np.zeros_like(value), self.dtype)
         a, b = np.abs(self.value) + self.error, np.abs(other.value) + other.error
         magnitude = product(a, b)
-        inherited = magnitude - product(np.abs(self.value), np.abs(other.value))
+        inherited = 0.0 if certain else magnitude - product(np.abs(self.value), np.abs(other.value))
         rounding = self.gamma(terms + 1) * magnitude + terms * _SMALLEST[self.dtype]
         return Approximate(value, np.maximum(inherited, 0.0) + rounding, self.dtype)
 

@@ -130,7 +130,7 @@ def models(draw: Any) -> tuple[Steps, Any]:
 quick = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=40)
 @given(case=models())
 def test_the_oracle_agrees_with_torch(case: Any) -> None:
     model, x = case
@@ -138,7 +138,7 @@ def test_the_oracle_agrees_with_torch(case: Any) -> None:
 
 
 @pytest.mark.skipif(why_no_compiler() is not None, reason="no compiler")
-@settings(quick, max_examples=3)
+@settings(quick, max_examples=2)
 @given(case=models())
 def test_compiled_models_agree_with_torch(case: Any) -> None:
     model, x = case
@@ -172,7 +172,7 @@ def changing(draw: Any) -> fx.GraphModule:
     return fx.GraphModule(root, graph)
 
 
-@settings(quick, max_examples=150)
+@settings(quick, max_examples=80)
 @given(model=changing())
 def test_changes_in_place_are_followed_or_refused(model: fx.GraphModule) -> None:
     x = torch.arange(-4.0, 5.0).view(3, 3)
