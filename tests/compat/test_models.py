@@ -33,7 +33,7 @@ def networks(models):
     return {"mlp": models.mlp(), "cnn": models.cnn(training, load_images(shipped=True))}
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_a_thousand_images(models, networks, name):
     (row,) = models.run({name: networks[name]}, load_images(shipped=True), [50], [1], ONCE)
     assert row.right and row.images == row.same["mlcref"] == row.same["torch"] == 1000
