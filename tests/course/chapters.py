@@ -14,6 +14,8 @@ REASONS = {
     "cuda": "needs a CUDA device and code for it: there is no such backend, and the target is refused by name",
     "metal": "needs Metal: the target is refused by name",
     "tune": "`tune_tir` searches; the search is a later step, and `mlcref.autoschedule` stands in for its result",
+    "proof": "binds loops that were fused and cut by sizes that do not divide them, which `bind` does not prove right; "
+             "here each axis is cut by itself",
     "export": "writes a compiled module to a file, which is refused by name",
     "mxnet": "is computed by MXNet; here the reference is numpy's",
     "timing": "a curve of times over sizes, beside MXNet's: here one size, without MXNet; see `python -m mlcref bench`",

@@ -187,7 +187,7 @@ D2L = (
     chapter(GPU, "gpu_conv", "Convolution (GPU)", """
 1-3    MXNet's convolution, timed                                                             | timing
 4      the padding inlined
-5      tiles in three dimensions, in shared memory and registers
+5      tiles in three dimensions, in shared memory and registers                              | proof
 6      virtual threads: `vthread_z=cv`
 7      the time beside MXNet's                                                                | cuda
 """),
