@@ -185,17 +185,20 @@ class Schedule:
         Raises ``TensorExpressionError`` for arguments that :func:`create_prim_func` refuses or that lack a result, and
         ``ScheduleError`` where a primitive refuses.
         """
-        given = {arg.buffer for arg in args if isinstance(arg, Tensor)}
-        for stage in self.stages:
-            made = stage.op.outputs()
-            if stage.is_output and not any(tensor.buffer in given for tensor in made):
-                raise TensorExpressionError(f"the result {stage.op.name} is not among the arguments", rule="te.T6",
-                                            hint=f"add {stage.op.name} to the list")  # fmt: skip
+        for missing in self.results_beside(args):
+            raise TensorExpressionError(f"the result {missing.op.name} is not among the arguments", rule="te.T6",
+                                        hint=f"add {missing.op.name} to the list")  # fmt: skip
         for arg in args:
             if isinstance(arg, Tensor) and arg not in self and not isinstance(arg.op, PlaceholderOp):
                 raise TensorExpressionError(f"{arg.name} is not computed in this schedule", rule="te.T6",
                                             hint="create_schedule takes the operations of all results")  # fmt: skip
         return realized(self.stages, args, self._origin_of_argument, name)
+
+    def results_beside(self, args: Sequence[Tensor | Var]) -> list[Tensor]:
+        """The first tensor of each operation of the schedule's results of which none is among ``args``."""
+        given = {arg.buffer for arg in args if isinstance(arg, Tensor)}
+        results = [stage.op.outputs() for stage in self.stages if stage.is_output]
+        return [made[0] for made in results if not any(tensor.buffer in given for tensor in made)]
 
     def _origin_of_argument(self, tensor: Tensor) -> Operation:
         return self[tensor].op if tensor in self else tensor.op
