@@ -89,6 +89,8 @@ stands beside a reason, it runs what takes its place. Blocks are counted from 1 
 count, too. [examples/tutorial](../examples/tutorial) goes the same way as a tutorial.
 
 Written by `python -m tests.course.blocks` from the decorators of the tests; a test checks that it is up to date.
+`python -m tests.course.verbatim FOLDER` runs the courses' own text, from a checkout, with mlcref in TVM's place: every
+whole block of the first course that has no reason runs as it stands.
 """
 
 
