@@ -241,7 +241,7 @@ def _planned(module: IRModule, func: graph.Function, in_place: bool) -> _Plan:
             plan.values += made
         steps.append((binding, used))
     for item in _leaves([_held(func.body.body, held)]):
-        item.returned, item.last = True, len(steps)
+        item.returned = True
     by_var = {item.var: item for item in plan.values}
     for number, (binding, used) in enumerate(steps):
         made_here = by_var.get(binding.var)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcref import relax
+from mlcref.autoschedule import Machine
 from mlcref.benchmark.networks import NETWORKS
 from mlcref.driver import compile as compile_module
 from mlcref.driver.derived_extents import build_with_checks
@@ -19,6 +20,7 @@ from mlcref.ir import IRModule, PrimFunc, Target, constant, graph
 from mlcref.ir.shapes import evaluate
 from mlcref.relax.in_place import in_place_inputs, in_place_program
 from mlcref.relax.lower_graph import lower_graph
+from mlcref.relax.pipeline import ScheduleTensorPrograms
 from mlcref.relax.plan_memory import MEMORY_PLAN, MemoryPlan, in_place_calls, memory_plan, programs_to_compile
 from mlcref.relax.rewriter import callee_of, inputs_of
 from mlcref.runtime import oracle_backend
@@ -32,6 +34,10 @@ ELEMENTS = ("add", "subtract", "multiply", "maximum", "negative", "abs", "nn.rel
 """Operators whose results can often be written over an input."""
 cases = st.one_of(graphs(max_steps=8), graphs(ELEMENTS, max_steps=8))
 
+MACHINES = st.builds(
+    Machine, vector_bytes=st.sampled_from([8, 16]), registers=st.just(8), l2_bytes=st.just(64),
+    threads=st.sampled_from([1, 2]), terms=st.sampled_from([2, 64]), parallel_work=st.just(0),
+)  # fmt: skip
 LIFETIMES = st.builds(
     lambda size, first, length: Lifetime(size, first, first + length),
     st.integers(0, 400), st.integers(0, 8), st.integers(0, 4),
@@ -48,6 +54,16 @@ def test_values_that_meet_do_not_overlap(values: list[Lifetime]) -> None:
                 assert offsets[i] + a.size <= offsets[j] or offsets[j] + b.size <= offsets[i]
     at_steps = [sum(rounded(value.size) for value in values if value.first <= step <= value.last) for step in range(13)]
     assert max(at_steps) == least_memory(values) <= total <= sum(rounded(value.size) for value in values)
+
+
+def assert_apart(plan: MemoryPlan) -> None:
+    """Values that are needed at the same call lie apart, but for those that one call writes over the other."""
+    placed = [(value, value.offset) for value in plan.values if value.offset is not None]
+    for number, (a, at) in enumerate(placed):
+        assert at + a.size <= plan.bytes
+        for b, other in placed[:number]:
+            if a.first <= b.last and b.first <= a.last and a.over != b.name:
+                assert at + a.size <= other or other + b.size <= at
 
 
 def lists(value: Any) -> Any:
@@ -79,6 +95,15 @@ def test_results_written_in_place_are_the_same(case: GraphCase, fused: bool) -> 
     assert lists(interpret_graph(planned, *case.arguments)) == expected
     assert lists(run_by_plan(planned, case.arguments)) == expected
     assert [array.tolist() for array in case.arguments] == [array.tolist() for array in before]
+
+
+@quick
+@given(cases, MACHINES)
+def test_schedules_decide_what_is_written_in_place(case: GraphCase, machine: Machine) -> None:
+    scheduled = ScheduleTensorPrograms("cython", machine=machine)(legal(case, True))
+    alone = relax.transform.StaticPlanMemory(in_place=False)(scheduled)
+    expected = lists(run_by_plan(alone, case.arguments))
+    assert lists(run_by_plan(relax.transform.StaticPlanMemory()(scheduled), case.arguments)) == expected
 
 
 def arena_run(module: IRModule, plan: MemoryPlan, arguments: list[Any]) -> Any:
@@ -130,6 +155,7 @@ def test_a_block_of_memory_is_enough(case: GraphCase, in_place: bool) -> None:
     plan = memory_plan(module, in_place=in_place)
     if is_simple(planned):
         assert lists(arena_run(planned, plan, case.arguments)) == lists(interpret_graph(case.module, *case.arguments))
+    assert_apart(plan)
     said = planned["main"].attrs[MEMORY_PLAN]
     assert said["bytes"] == plan.bytes <= plan.total
     assert dict(said["offsets"]) == {value.name: value.offset for value in plan.values if value.offset is not None}
@@ -185,3 +211,4 @@ def test_plans_of_networks_are_close_to_the_lower_bound(name: str) -> None:
     for plan in (alone, shared):
         assert plan.least <= plan.bytes <= 1.05 * plan.least
         assert plan.bytes < plan.total / 4
+        assert_apart(plan)

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 
-from mlcref import te
+from mlcref import relax, te
 from mlcref.autoschedule import autoschedule
+from mlcref.driver import compile_graph
+from mlcref.interp.graph import interpret_graph
 from mlcref.interp.run import interpret
+from mlcref.ir import Target
 from mlcref.relax.in_place import in_place_inputs, in_place_program
+from mlcref.relax.plan_memory import MEMORY_PLAN
+from mlcref.runtime import oracle_backend
 from mlcref.script import from_source
 
 HEAD = """
@@ -163,6 +168,50 @@ def test_symbolic_extents_are_compared():
     a, b = te.placeholder((n, m), name="A"), te.placeholder((m, n), name="B")
     func = te.create_prim_func([a, b, te.compute((n, m), lambda i, j: a[i, j] + b[j, i], name="C")])
     assert in_place_inputs(func) == (0,)
+
+
+GRAPH = """
+@I.ir_module
+class Module:
+    @T.prim_func
+    def add(A: T.Buffer((4,), "float32"), B: T.Buffer((4,), "float32"), C: T.Buffer((4,), "float32")):
+        for i in range(4):
+            with T.block("C"):
+                v = T.axis.spatial(4, i)
+                C[v] = A[v] + B[v]
+
+    @R.function
+    def same(x: R.Tensor((4,), "float32")):
+        return x
+
+    @R.function
+    def main(x: R.Tensor((4,), "float32")):
+        cls = Module
+        y = R.call_tir(cls.add, (x, x), R.Tensor((4,), "float32"))
+        CALLS
+        return w
+"""
+
+
+@pytest.mark.parametrize(("calls", "expected"), [
+    ("w = R.call_tir(cls.add, (y, x), R.Tensor((4,), 'float32'))", {"w": "y"}),
+    ("w = R.call_tir(cls.add, (y, y), R.Tensor((4,), 'float32'))", {}),
+    ("z = R.call_tir(cls.add, (x, y), R.Tensor((4,), 'float32'))\n"
+     "        w = R.call_tir(cls.add, (y, z), R.Tensor((4,), 'float32'))", {"w": "y"}),
+    ("z = R.call_tir(cls.add, (x, y), R.Tensor((4,), 'float32'))\n        t = (y, z)\n        a = t[1]\n"
+     "        b = R.call_tir(cls.add, (a, x), R.Tensor((4,), 'float32'))\n        c = t[0]\n"
+     "        w = R.call_tir(cls.add, (b, c), R.Tensor((4,), 'float32'))", {"b": "z", "w": "b"}),
+    ("z: R.Tensor((4,), 'float32') = cls.same(y)\n        a = R.call_tir(cls.add, (y, x), R.Tensor((4,), 'float32'))\n"
+     "        w = R.call_tir(cls.add, (a, z), R.Tensor((4,), 'float32'))", {"w": "a"}),
+    ("z = R.call_tir(cls.add, (y, x), R.Tensor((4,), 'float32'))\n        w = (z, y)", {}),
+])  # fmt: skip
+def test_a_value_is_overwritten_when_nothing_needs_it(calls, expected):
+    module = from_source(GRAPH.replace("CALLS", calls))
+    planned = relax.transform.StaticPlanMemory()(module)
+    assert dict(planned["main"].attrs[MEMORY_PLAN]["in_place"]) == expected
+    x = np.float32([1, 2, 3, 4])
+    run = relax.VirtualMachine(compile_graph(planned, Target("cython"), oracle_backend.build))["main"]
+    assert np.asarray(run(x)).tolist() == np.asarray(interpret_graph(module, x)).tolist()
 
 
 def test_schedules_decide():
