@@ -23,6 +23,17 @@ class Pair:
     array: np.ndarray[Any, Any]
 
 
+@dataclass
+class Scalar:
+    """A scalar parameter and its value."""
+
+    var: Any
+    value: int
+
+
+SCALARS = [Scalar(te.var("s"), 3), Scalar(te.var("t"), -5)]
+
+
 BINARY = {
     "add": (lambda a, b: a + b, np.add),
     "sub": (lambda a, b: a - b, np.subtract),
@@ -31,6 +42,12 @@ BINARY = {
     "min": (te.min, np.minimum),
 }
 REDUCERS = {"sum": (te.sum, np.sum), "max": (te.max, np.max), "min": (te.min, np.min)}
+
+
+WHOLE = {
+    "tensor first": lambda a, s: a * s, "scalar first": lambda a, s: s * a, "less": lambda a, s: s - a,
+    "more": lambda a, s: a + s, "both": lambda a, s: (s + 1) * a - s,
+}  # fmt: skip
 
 
 def wrapped(array: np.ndarray[Any, Any], bits: int = 32) -> np.ndarray[Any, Any]:
@@ -50,6 +67,15 @@ def elementwise(draw: st.DrawFn, pairs: list[Pair], name: str) -> Pair:
 
     array = np.roll(second.array, -shift, axis=0) if second.array.ndim else second.array
     return Pair(te.compute(first.array.shape, value, name=name), wrapped(reference(first.array, array)))
+
+
+def whole(draw: st.DrawFn, pairs: list[Pair], name: str) -> Pair:
+    """A scalar parameter beside a whole tensor, on either side."""
+    source, scalar = draw(st.sampled_from(pairs)), draw(st.sampled_from(SCALARS))
+    form = WHOLE[draw(st.sampled_from(sorted(WHOLE)))]
+    tensor = form(source.tensor, scalar.var)
+    made = te.compute(tensor.shape, lambda *i: tensor(*i) + 0, name=name)
+    return Pair(made, wrapped(form(source.array.astype("int64"), scalar.value)))
 
 
 def reduction(draw: st.DrawFn, pairs: list[Pair], name: str) -> Pair:
@@ -105,7 +131,7 @@ def programs(draw: st.DrawFn) -> tuple[list[Pair], list[Pair]]:
     inputs = [Pair(tensor, rng.integers(-9, 9, shape).astype("int32")) for tensor in tensors]
     pairs = list(inputs)
     for count in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from([elementwise, reduction, transposed, padded]))
+        kind = draw(st.sampled_from([elementwise, reduction, transposed, padded, whole]))
         pairs.append(kind(draw, pairs, f"T{count}"))
     return inputs, pairs[2:]
 
@@ -116,9 +142,9 @@ def test_the_oracle_computes_what_numpy_computes(program: tuple[list[Pair], list
     inputs, computed = program
     last = computed[-1]
     shown = [pair for pair in computed[:-1] if draw.draw(st.booleans())] + [last]
-    func = te.create_prim_func([pair.tensor for pair in inputs + shown])
+    func = te.create_prim_func([*[pair.tensor for pair in inputs + shown], *[one.var for one in SCALARS]])
     results = [np.full(pair.array.shape, -77, "int32") for pair in shown]
-    interpret(func, *[pair.array for pair in inputs], *results)
+    interpret(func, *[pair.array for pair in inputs], *results, *[one.value for one in SCALARS])
     for pair, result in zip(shown, results, strict=True):
         np.testing.assert_array_equal(result, pair.array)
 
@@ -127,5 +153,5 @@ def test_the_oracle_computes_what_numpy_computes(program: tuple[list[Pair], list
 @given(programs())
 def test_the_script_of_a_function_reads_back_as_the_function(program: tuple[list[Pair], list[Pair]]) -> None:
     inputs, computed = program
-    func = te.create_prim_func([pair.tensor for pair in [*inputs, computed[-1]]])
+    func = te.create_prim_func([*[pair.tensor for pair in [*inputs, computed[-1]]], *[one.var for one in SCALARS]])
     assert structural_equal(from_source(func.script()), func)
