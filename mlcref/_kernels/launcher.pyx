@@ -32,9 +32,9 @@ cdef extern from "numpy/arrayobject.h":
 cnp.import_array()
 
 cdef enum:
-    STACK_SLOTS = 24  # a call with more slots is bound first, which allocates
-    UNBOUND = -1      # a symbolic dimension that no argument has fixed yet
-    ALIGNMENT = 64    # bytes, of the memory between kernels
+    STACK_SLOTS = 512  # the weights of a model may be arguments; a call with more slots is bound first, which allocates
+    UNBOUND = -1       # a symbolic dimension that no argument has fixed yet
+    ALIGNMENT = 64     # bytes, of the memory between kernels
 
 cdef enum Kind:
     BUFFER, INTEGER, FLOAT32, FLOAT64, OTHER

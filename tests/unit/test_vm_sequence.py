@@ -240,6 +240,22 @@ def test_a_program_without_arguments(monkeypatch):
 
 
 @needs_sequences
+def test_weights_may_be_arguments():
+    count = 120
+    params = ", ".join(f'x{i}: R.Tensor((3,), "int32")' for i in range(count))
+    steps = "".join(
+        f"\n            a{i} = R.call_tir(cls.add, (a{i - 1}, x{i}), R.Tensor((3,), 'int32'))" for i in range(1, count)
+    ).replace("(a0,", "(x0,")
+    kept = TEXT[: TEXT.index("    @R.function")]
+    text = f"{kept}    @R.function\n    def main({params}):\n        cls = Module\n        with R.dataflow():{steps}"
+    text += f"\n            R.output(a{count - 1})\n        return a{count - 1}\n"
+    run = vm.VirtualMachine(compile_module(from_source(text), "cython --num-cores=2"))["main"]
+    given = [np.full(3, i, "int32") for i in range(count)]
+    assert run(*given).numpy().tolist() == [count * (count - 1) // 2] * 3
+    assert run._last is not None
+
+
+@needs_sequences
 def test_a_sequence_is_made_of_launchers_and_few_arguments():
     param = [BufferParam("A", "int32", (1,))] * (launch.MOST_ARGUMENTS + 1)
     with pytest.raises(ValueError, match="arguments at most"):
