@@ -32,6 +32,8 @@ def lower_module(
         for i in range(8):
             B[i] = A[i] + T.float32(1.0)
     """
+    if simple_mode and isinstance(inputs, te.Schedule) and args is not None:
+        args = [*args, *inputs.results_beside(args)]  # for reading, results may be left out, as in TVM
     funcs = _tensor_programs(inputs, args, name)
     return IRModule({each: _simple(func) if simple_mode else lower(func) for each, func in funcs.items()})
 

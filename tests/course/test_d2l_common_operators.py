@@ -93,6 +93,14 @@ def test_batch_normalization() -> None:
     check(args, inputs=inputs, result=batch_norm_reference(*inputs))
 
 
+def test_the_result_may_be_left_out_for_reading() -> None:
+    A, B, C = broadcast_add((3, 1), (1, 4))
+    s = te.create_schedule(C.op)
+    assert "C[x, y] = A[x, 0] + B[0, y]" in str(tvm.lower(s, [A, B], simple_mode=True))
+    with pytest.raises(tvm.TVMError, match="the result C is not among the arguments"):
+        tvm.lower(s, [A, B])
+
+
 def test_batch_normalization_in_one_loop_nest() -> None:
     """Six intermediate tensors, until they are inlined."""
     args = batch_norm(3, 8)
