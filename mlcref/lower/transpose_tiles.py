@@ -2,7 +2,8 @@
 
 ``for y: for x in vectorized: B[…x…, y] = A[…y…, x]`` of 4, 8 or 16 iterations each loads neighbours in one order and
 stores neighbours in the other. The tile is exchanged in registers, by log2(n) steps of n shuffles of two vectors; step
-d exchanges the blocks of d × d lanes beside the diagonal. Tiles that a guard cuts off stay loops.
+d exchanges the blocks of d × d lanes beside the diagonal. Rectangles are cut into such tiles, down to what is narrower
+than 4. Tiles that a guard cuts off stay loops.
 """
 
 from __future__ import annotations
@@ -45,8 +46,42 @@ def _visit(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> Stmt:
     if tile is not None:
         whole = tile.exchanged()
         return IfThenElse(conjunction(tile.conditions), whole, fresh(stmt)) if tile.conditions else whole
+    squares = _squares(stmt, dom, owned)
+    if squares is not None:
+        return seq(*[_visit(square, dom, owned) for square in squares])
     inner = with_loop(dom, stmt)
     return map_children(lambda child: _visit(child, inner, owned) if isinstance(child, Stmt) else child, stmt)
+
+
+def _squares(stmt: Stmt, dom: Domains, owned: set[Buffer]) -> list[Stmt] | None:
+    """The largest tiles in a corner of a rectangle that two loops copy, and the strips beside and below it; None if
+    there is no tile in it. What lies at the end of a matrix is such a rectangle.
+    """
+    if not isinstance(stmt, For) or not isinstance(stmt.body, For) or not isinstance(stmt.body.body, BufferStore):
+        return None
+    high, wide = constant(stmt.extent) or 0, constant(stmt.body.extent) or 0
+    if max(high, wide) > SIZES[-1]:
+        return None
+    for size in reversed(SIZES):
+        if size <= min(high, wide) and _tile(_part(stmt, 0, 0, size, size), dom, owned) is not None:
+            rows, columns = high // size * size, wide // size * size
+            tiles: list[Stmt] = [
+                _part(stmt, row, column, size, size)
+                for row in range(0, rows, size) for column in range(0, columns, size)
+            ]  # fmt: skip
+            beside: list[Stmt] = [_part(stmt, 0, columns, high, wide - columns)] if columns < wide else []
+            below: list[Stmt] = [_part(stmt, rows, 0, high - rows, columns)] if rows < high else []
+            return tiles + beside + below
+    return None
+
+
+def _part(outer: For, row: int, column: int, high: int, wide: int) -> For:
+    """``high`` iterations of ``outer`` from ``row`` on, of the loop inside ``wide`` from ``column`` on."""
+    inner = outer.body
+    assert isinstance(inner, For)
+    moved = {outer.loop_var: outer.loop_var + row, inner.loop_var: inner.loop_var + column}
+    loops = replace(inner, extent=const(wide), body=substitute(inner.body, moved))
+    return fresh(replace(outer, extent=const(high), body=loops))
 
 
 def _choice_around(stmt: Stmt) -> IfThenElse | None:

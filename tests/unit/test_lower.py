@@ -237,6 +237,27 @@ def main(A: T.Buffer(({rows}, {columns}), "{dtype}"), C: T.Buffer(({columns}, {r
 
 
 @pytest.mark.parametrize(
+    ("rows", "columns", "shuffles"),
+    [(13, 15, 3 * 8 + 5 * 2 * 4), (16, 15, 2 * 3 * 8 + 4 * 2 * 4), (4, 7, 2 * 4), (3, 16, 0), (20, 15, 0)],
+)
+def test_rectangles_are_cut_into_tiles(rows: int, columns: int, shuffles: int) -> None:
+    """One of 8 × 8 and five of 4 × 4 in 13 × 15, for example; what is narrower than 4 stays."""
+    func = read(f"""
+def main(A: T.Buffer(({columns}, {rows}), "float32"), C: T.Buffer(({rows}, {columns}), "float32")):{NOALIAS}
+    for i in T.serial({rows}):
+        for j in T.vectorized({columns}):
+            with T.block("C"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                C[vi, vj] = A[vj, vi]
+""")
+    lowered = lower(func)
+    assert sum(isinstance(node, Shuffle) for node in walk(lowered.body)) == shuffles
+    x, y = np.arange(rows * columns, dtype="float32").reshape(columns, rows), np.zeros((rows, columns), "float32")
+    interpret(lowered, x, y)
+    assert np.array_equal(y, x.T)
+
+
+@pytest.mark.parametrize(
     ("head", "statement"),
     [("", "C[vj, vi] = A[vi, vj]"), (NOALIAS, "C[vj, vi] = C[vi, vj]"), (NOALIAS, "C[vj, vi] = A[vj, vi]"),
      (NOALIAS, "C[vj, vi // 2 * 2] = A[vi, vj]"), (NOALIAS, "C[vj, vi] = A[vi, vj] + T.float32(1)")],

@@ -122,8 +122,18 @@ def _converted(f: _Lane, depth: int) -> Expr:
 
 def tiles(pick: Pick) -> PrimFunc:
     """Copies of tiles: with rows and columns exchanged or not, whole or cut off, of neighbours or not."""
-    dtype, rows, columns = pick(DTYPES), pick([8, 8, 5, 11]), pick([8, 4, 12, 7])
-    n, m = pick([(4, 4), (4, 4), (4, 4), (8, 8), (2, 4)])
+    rows, columns = pick([8, 8, 5, 11]), pick([8, 4, 12, 7])
+    return _copies(pick, rows, columns, *pick([(4, 4), (4, 4), (4, 4), (8, 8), (2, 4)]))
+
+
+def rectangles(pick: Pick) -> PrimFunc:
+    """Copies of whole rectangles that are no tile, but have some in them."""
+    n, m = pick([4, 5, 6, 7, 9, 12]), pick([4, 5, 7, 8, 11])
+    return _copies(pick, n * pick([1, 2]), m * pick([1, 2]), n, m)
+
+
+def _copies(pick: Pick, rows: int, columns: int, n: int, m: int) -> PrimFunc:
+    dtype = pick(DTYPES)
     i, j, x, y = (Var(name, "int32") for name in "ijxy")
     step, places = pick([1] * 5 + [2]), pick(["exchanged"] * 6 + ["same", "diagonal"])
     source = Buffer("A", (const(rows), const(columns * step)), dtype)
@@ -145,4 +155,4 @@ def tiles(pick: Pick) -> PrimFunc:
     return PrimFunc((source, target), body, Attrs({"global_symbol": "main", "tir.noalias": pick([True] * 4 + [False])}))
 
 
-SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {"pass:vectorize": (lanes, lanes, tiles)}
+SITES: dict[str, tuple[Callable[[Pick], PrimFunc], ...]] = {"pass:vectorize": (lanes, lanes, tiles, rectangles)}
