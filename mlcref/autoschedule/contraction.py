@@ -33,6 +33,8 @@ def schedule_contraction(work: Work, block: BlockRV, *, exact: bool = False) -> 
     if form is None or not form.rows:
         return False
     plan = planned(work, form, exact)
+    if plan.is_padded and form.narrow.buffer is form.wide.buffer:
+        return False  # a product of a matrix with itself: padding would have to be that of rows and of columns at once
     after = follower_of(work, block, form)
     pack, cut = _pad(work, block, plan)
     if after is not None and cut is not None and not work.tries("compute_inline", cut):

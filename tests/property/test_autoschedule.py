@@ -201,6 +201,16 @@ def test_copies_as_they_are_are_not_made(stays: bool) -> None:
     assert check_equivalent(func, sch.mod["main"], minimize=False)
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.booleans(), machines)
+@settings(max_examples=20)
+def test_products_of_a_matrix_with_itself(rows: int, terms: int, turned: bool, machine: Machine) -> None:
+    terms = terms if turned else rows
+    A, k = te.placeholder((rows, terms), name="A"), te.reduce_axis((0, terms), name="k")
+    C = te.compute((rows, rows), lambda i, j: te.sum(A[i, k] * (A[j, k] if turned else A[k, j]), axis=k), name="C")
+    func = te.create_prim_func([A, C])
+    assert check_equivalent(func, autoschedule(func, machine=machine).mod["main"], minimize=False)
+
+
 @pytest.mark.parametrize("size", [7, 20])
 def test_vectors_reach_over_the_ends_of_rows(size: int) -> None:
     func = conv2d_channels_first(size, 8, 24, 1, 1)
