@@ -35,8 +35,8 @@ class Effort:
     clock: str = "wall"
 
     def for_threads(self, threads: int) -> Effort:
-        """With a rest where there are threads that could spin (OpenBLAS's do so for 25 ms), and the wall clock."""
-        return self if threads == 1 else Effort(self.rounds, self.seconds, max(self.rest, 0.03))
+        """With a rest where threads could spin (torch's and ONNX Runtime's do so for 0.1 s), and the wall clock."""
+        return self if threads == 1 else Effort(self.rounds, self.seconds, max(self.rest, 0.15))
 
     @property
     def now(self) -> Clock:
