@@ -202,7 +202,18 @@ class VectorExpressions:
         kind = self.prelude.vector(expr.dtype)
         if not isinstance(last, Ramp) or constant(last.stride) == 1:
             return self.scalars.once(expr, lambda: f"(<{kind}*>({pointer}))[0]")
+        if constant(last.stride) == 2:
+            return f"{self._every_second(expr.dtype)}({pointer})"
         return f"{self._gather(expr.dtype)}({pointer}, {self.scalars.index(last.stride)})"
+
+    def _every_second(self, dtype: str) -> str:
+        """The function that loads every second element: of two vectors that overlap in one element, so that nothing
+        beyond the last one is read."""
+        kind, element, count = self.prelude.vector(dtype), c_type(dt.parse(dtype).element), dt.lanes(dtype)
+        picked = [2 * i if 2 * i < count else 2 * i + 1 for i in range(count)]
+        halves = f"*({kind}*)x0, *({kind}*)(x0 + {count - 1})"
+        body = f"return {self.prelude.shuffle(dtype, picked)}({halves});"
+        return self.prelude.function(f"every_second_{dtype}", kind, (f"{element}*",), body)
 
     def _gather(self, dtype: str) -> str:
         kind, element = self.prelude.vector(dtype), c_type(dt.parse(dtype).element)
