@@ -11,7 +11,7 @@ from mlcref.autoschedule.elementwise import as_lanes
 from mlcref.autoschedule.partials import VECTORS, as_vectors, in_parts, lane_reduced
 from mlcref.autoschedule.structure import Nest, are, contraction_of, nest_of
 from mlcref.autoschedule.tiles import rounded_up
-from mlcref.autoschedule.windows import lane_of
+from mlcref.autoschedule.windows import FARTHEST, lane_of
 from mlcref.autoschedule.work import Work
 from mlcref.ir import BlockRealize, Buffer, IterVar, loads
 from mlcref.schedule import BlockRV, LoopRV, find
@@ -71,7 +71,7 @@ def row_axis(nest: Nest) -> IterVar | None:
     if form is not None and prod(nest.extents[item.var] for item in form.rows) > _FEW_ROWS:
         return None
     axis = lane_reduced(nest)
-    is_window = axis is not None and nest.extents[axis.var] < _SHORT and lane_of(nest) is not None
+    is_window = axis is not None and nest.extents[axis.var] < _SHORT and lane_of(nest, FARTHEST) is not None
     return None if is_window else axis
 
 
