@@ -12,8 +12,8 @@ from mlcref.schedule import BlockRV, LoopRV
 
 _MOST_UNROLLED, _MOST_APART = 64, 128
 """Updates of one accumulator each that are written out: of neighbours, and of what lies apart."""
-_COST = 8
-"""What a term costs whose lanes lie apart, in products of a sum."""
+_COST, _COST_APART = 4, 8
+"""What a term costs, in products of a sum, and one whose lanes lie apart: few of them are loaded for each sum."""
 _WIDEST = 16
 """Vectors of one row of the output where it has one row only, to read as much of each row of the input."""
 _VECTORS = 4
@@ -99,9 +99,9 @@ def _tile(work: Work, block: BlockRV, nest: Nest, lane: IterVar) -> None:
     short = [loops[item.var] for item in taps]
     sch.reorder(*rows, *outer, *rest, *short, *inner, last)
     if moved:
-        work.share(_enough(work, rows or outer), _COST * prod(nest.extents.values()))
+        work.share(_enough(work, rows or outer), _COST_APART * prod(nest.extents.values()))
     else:
-        work.share(rows or outer, prod(nest.extents.values()))
+        work.share(rows or outer, _COST * prod(nest.extents.values()))
     for loop in (*short, *inner):
         sch.unroll(loop)
     sch.vectorize(last)
