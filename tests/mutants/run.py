@@ -1,4 +1,4 @@
-"""Run the harness over the mutants: ``python -m tests.mutants.run [--only NAME …] [--jobs N]``."""
+"""Run the harness over the mutants: ``python -m tests.mutants.run [--graphs] [--only NAME …] [--jobs N]``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 
 from rich.progress import track
 
-from tests.mutants.store import HERE, ROOT, Mutant, mutants
+from tests.mutants.store import DIFFS, GRAPHS, HERE, ROOT, Mutant, mutants
 
-RESULTS = HERE / "results.json"
+RESULTS, GRAPH_RESULTS = HERE / "results.json", HERE / "graph_results.json"
 SEEDS = (0, 1, 2)
 EXAMPLES = 500
 _MOST_SECONDS = 400
@@ -46,7 +46,8 @@ def run_mutant(mutant: Mutant, place: Path, examples: int, seeds: tuple[int, ...
 
 
 def _judged(mutant: Mutant, place: Path, examples: int, seeds: tuple[int, ...]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "mlcref.testing.campaign", "first", "--only", mutant.target]
+    harness = ["graph_harness"] if mutant.target.startswith("graph:") else ["campaign", "first"]
+    command = [sys.executable, "-m", f"mlcref.testing.{harness[0]}", *harness[1:], "--only", mutant.target]
     command += ["--examples", str(examples), "--seed", *map(str, seeds)]
     environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     try:
@@ -72,10 +73,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--examples", type=int, default=EXAMPLES)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--graphs", action="store_true", help="the mutants of passes over graphs")
+    parser.add_argument("--results", type=Path)
     options = parser.parse_args()
+    options.results = options.results or (GRAPH_RESULTS if options.graphs else RESULTS)
+    listed = mutants(GRAPHS if options.graphs else DIFFS)
     known: dict[str, Any] = json.loads(options.results.read_text()) if options.results.exists() else {}
-    chosen = [m for m in mutants() if not options.only or any(m.name.startswith(name) for name in options.only)]
+    chosen = [m for m in listed if not options.only or any(m.name.startswith(name) for name in options.only)]
     if options.missing:
         chosen = [m for m in chosen if known.get(m.name, {}).get("status") != "killed"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,7 +99,7 @@ def main() -> int:
                 known[mutant.name] = {"target": mutant.target, **result}
                 _write(options.results, known)
                 print(_line(mutant, result), flush=True)
-    return _summary({m.name: m for m in mutants()}, known)
+    return _summary({m.name: m for m in listed}, known)
 
 
 def _write(path: Path, known: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DIFFS = HERE / "diffs"
+GRAPHS = HERE / "graphs"
+"""Those of passes over graphs."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ def load(path: Path) -> Mutant:
     )
 
 
-def mutants() -> list[Mutant]:
-    """Every mutant, by name."""
-    return [load(path) for path in sorted(DIFFS.glob("*.diff"))]
+def mutants(folder: Path = DIFFS) -> list[Mutant]:
+    """Every mutant of a folder, by name."""
+    return [load(path) for path in sorted(folder.glob("*.diff"))]
 
 
-def write_diff(name: str, *, target: str, why: str, origin: str, file: str, old: str, new: str) -> Path:
+def write_diff(
+    name: str, *, target: str, why: str, origin: str, file: str, old: str, new: str, folder: Path = DIFFS
+) -> Path:
     """Write the mutant that replaces ``old`` (which occurs once) by ``new`` in ``file``, a path from the root.
 
     Raises ``ValueError`` when ``old`` does not occur exactly once, and when the result is no Python.
@@ -75,7 +79,7 @@ def write_diff(name: str, *, target: str, why: str, origin: str, file: str, old:
     for context in (1, 2, 3, 5, 8):
         diff = difflib.unified_diff(before, after, f"a/{file}", f"b/{file}", n=context)
         header = f"# target: {target}\n# why: {why}\n# origin: {origin}\n"
-        path = DIFFS / f"{name}.diff"
+        path = folder / f"{name}.diff"
         path.write_text(header + "".join(diff), encoding="utf-8")
         try:
             if load(path).applied(text) == changed:

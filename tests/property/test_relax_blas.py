@@ -27,7 +27,7 @@ def in_the_oracle(funcs, target):
 
 
 @given(case=graphs(OPERATORS, ("float32",), max_steps=8), small=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_blas_stays_within_the_bound(case, small):
     arguments = [np.round(array) for array in case.arguments] if small else case.arguments
     after = blas.offload(case.module)

@@ -78,7 +78,7 @@ RULES = {two_sums: "add add split", doubly_negated: "negative negative negative 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_rewritten_bindings_mean_the_same(rule, data):
     case = data.draw(graphs(RULES[rule].split(), INTEGERS, max_steps=8))
     ctx, rewriter = rule()
