@@ -20,7 +20,7 @@ def schedule_channels_first(work: Work, block: BlockRV) -> bool:
     form = None if nest is None else contraction_of(nest)
     if form is None or any(index is form.lane.var for index in form.wide.indices):
         return False
-    filters = _filters(form)
+    filters = filters_of(form)
     if filters is None:
         return False
     turned = work.sch.cache_write(block, 0, "global")
@@ -34,7 +34,7 @@ def schedule_channels_first(work: Work, block: BlockRV) -> bool:
     return schedule_contraction(work, block)
 
 
-def _filters(form: Contraction) -> IterVar | None:
+def filters_of(form: Contraction) -> IterVar | None:
     """The iterator over filters: one that alone is an index of the operand without windows."""
     own = [item for item in form.rows if any(index is item.var for index in form.narrow.indices)]
     if not own or not all(any(i is item.var for item in form.nest.spatial) for i in form.nest.store.indices):

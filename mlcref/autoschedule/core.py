@@ -16,6 +16,7 @@ from mlcref.autoschedule.machine import Machine
 from mlcref.autoschedule.pixels import schedule_pixels
 from mlcref.autoschedule.remaining import schedule_remaining
 from mlcref.autoschedule.rows import schedule_rows
+from mlcref.autoschedule.short_sums import schedule_short_sums
 from mlcref.autoschedule.streams import schedule_columns, schedule_streams
 from mlcref.autoschedule.transposes import schedule_transposed
 from mlcref.autoschedule.windows import schedule_window
@@ -24,9 +25,9 @@ from mlcref.ir import IRModule, PrimFunc
 from mlcref.schedule import BlockRV, Schedule
 
 RULES: tuple[Callable[[Work, BlockRV], bool], ...] = (
-    schedule_with_constant, schedule_dots, schedule_streams, schedule_rows, schedule_pixels, schedule_channels_first,
-    schedule_contraction, schedule_groups, schedule_columns, schedule_window, schedule_transposed,
-    schedule_elementwise, schedule_remaining,
+    schedule_with_constant, schedule_dots, schedule_streams, schedule_rows, schedule_pixels, schedule_short_sums,
+    schedule_channels_first, schedule_contraction, schedule_groups, schedule_columns, schedule_window,
+    schedule_transposed, schedule_elementwise, schedule_remaining,
 )  # fmt: skip
 """In the order in which they are tried on a block; the first that fits schedules it."""
 
