@@ -10,7 +10,7 @@ from mlcref.codegen.kernel_source import KernelParam, KernelSource, KernelSpec
 from mlcref.ir import PrimFunc, Target
 from mlcref.runtime.backend import Backend, register_backend
 from mlcref.runtime.batches import batches
-from mlcref.runtime.build import LoadedKernels, build_kernels
+from mlcref.runtime.build import LoadedKernels, build_kernels, no_garbage_collection
 from mlcref.runtime.compiler import why_no_compiler
 from mlcref.runtime.launch import Launcher
 from mlcref.runtime.module import Module
@@ -48,7 +48,9 @@ def _built_side_by_side(
             return generate(funcs, target)
 
         for part in parts:
-            builders.add(cached_source(part, target, translate))
+            with no_garbage_collection():
+                source = cached_source(part, target, translate)
+            builders.add(source)
         return builders.built()
 
 
