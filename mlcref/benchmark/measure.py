@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from random import Random
 from time import perf_counter, process_time, sleep
 from typing import Any
+
+from mlcref.runtime.build import no_garbage_collection
 
 Call = Callable[[], Any]
 Clock = Callable[[], float]
@@ -65,7 +66,8 @@ def interleaved(
     {'one': 3, 'two': 3}
     """
     now = effort.now
-    with _no_collection():
+    gc.collect()
+    with no_garbage_collection():
         once: dict[str, float] = {}
         for name, call in calls.items():
             turn(name)
@@ -91,18 +93,6 @@ def _once(call: Call, now: Clock) -> float:
         taken = seconds_per_call(call, number, now)
     again = 4 if number * taken < _LONG * 0.01 else 1
     return max(min(taken, *(seconds_per_call(call, number, now) for _ in range(again))), 1e-9)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -8,7 +8,6 @@ from importlib import import_module
 from mlcref.ir import BaseFunc, IRModule, PrimFunc, Target, graph
 from mlcref.relax import plan_memory
 from mlcref.relax.lower_graph import lower_graph
-from mlcref.relax.wellformed import wellformed_graph
 from mlcref.runtime.module import Module
 from mlcref.runtime.vm import VMExecutable
 
@@ -22,7 +21,6 @@ def compile_graph(module: IRModule, target: Target, compile_tensor_programs: Com
     Calls of graph operators become calls of tensor programs first; those of constants are computed. Where no function
     has a memory plan, plans are made. Raises ``WellformedError`` for a graph that breaks an invariant.
     """
-    wellformed_graph(module)
     if any(_has_operators(func) for func in module.functions.values()):
         passes = import_module("mlcref.relax.transform")
         module = passes.LegalizeOps()(passes.FoldConstant()(module))
