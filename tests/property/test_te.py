@@ -70,8 +70,9 @@ def elementwise(draw: st.DrawFn, pairs: list[Pair], name: str) -> Pair:
 
 
 def whole(draw: st.DrawFn, pairs: list[Pair], name: str) -> Pair:
-    """A scalar parameter beside a whole tensor, on either side."""
-    source, scalar = draw(st.sampled_from(pairs)), draw(st.sampled_from(SCALARS))
+    """A scalar parameter beside a whole tensor of some dimension, on either side."""
+    source = draw(st.sampled_from([pair for pair in pairs if pair.array.ndim]))
+    scalar = draw(st.sampled_from(SCALARS))
     form = WHOLE[draw(st.sampled_from(sorted(WHOLE)))]
     tensor = form(source.tensor, scalar.var)
     made = te.compute(tensor.shape, lambda *i: tensor(*i) + 0, name=name)
